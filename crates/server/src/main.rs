@@ -1,0 +1,2 @@
+//! Duly.
+fn main() {}
