@@ -1,1 +1,4 @@
-//! Duly.
+//! The deadline server as a library: what `main` runs and what tests drive.
+
+pub mod clock;
+pub mod handle;

@@ -1,0 +1,242 @@
+//! Everything that can be asked of the engine.
+//!
+//! A command is already checked for form by whoever made it (the types do not admit a bad key); the
+//! engine decides whether it may be. Relative times stay relative until the engine stamps them with
+//! its own clock.
+
+use std::sync::Arc;
+
+use crate::deadline::{DeliveryState, Payload, State};
+use crate::id::{DeadlineId, DeliveryId, Generation, Key, Outcome, QueueName, Token};
+use crate::queue::Policy;
+use crate::time::{Span, Time};
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Promise to act at a time unless settled before.
+    Schedule(Schedule),
+    /// The awaited thing happened.
+    Settle(Settle),
+    /// Move the due time.
+    Extend(Extend),
+    /// Stop the clock for a bounded time; zero ends a freeze.
+    Freeze {
+        /// Which deadline.
+        at: Address,
+        /// From now.
+        span: Span,
+    },
+    /// Read a deadline.
+    Get(Address),
+    /// Try a dead delivery again, now.
+    Revive(Address),
+    /// Forget a final or dead record and all its generations.
+    Erase(Address),
+    /// Hand out deliveries to a worker.
+    Lease {
+        /// From which queue.
+        queue: QueueName,
+        /// How many at most.
+        max: usize,
+        /// For how long.
+        span: Span,
+    },
+    /// How an attempt ended.
+    Verdict {
+        /// Of which delivery.
+        delivery: DeliveryId,
+        /// The lease it was made under.
+        token: Token,
+        /// How.
+        verdict: Verdict,
+    },
+    /// Keep a lease for another while.
+    Touch {
+        /// Of which delivery.
+        delivery: DeliveryId,
+        /// The lease to keep.
+        token: Token,
+        /// From now.
+        span: Span,
+    },
+    /// Create a queue or change its policy.
+    PutQueue {
+        /// Its name.
+        queue: QueueName,
+        /// Its rules from now on.
+        policy: Box<Policy>,
+        /// By the configuration, which the API may not change.
+        declared: bool,
+    },
+    /// Remove an empty queue.
+    DeleteQueue(QueueName),
+    /// Read one queue.
+    GetQueue(QueueName),
+    /// Read all queues.
+    ListQueues,
+    /// Stop or let go deliveries, lapses, or both.
+    Pause {
+        /// Of which queue.
+        queue: QueueName,
+        /// Deliveries wait, if said.
+        deliveries: Option<bool>,
+        /// Lapses wait, if said.
+        lapses: Option<bool>,
+    },
+    /// Move all pending due times in a window.
+    Shift {
+        /// Of which queue.
+        queue: QueueName,
+        /// Due at or after.
+        from: Time,
+        /// Due before.
+        to: Time,
+        /// Later by so much; negative is earlier. In milliseconds.
+        by_ms: i64,
+    },
+    /// One slice of a walk over the live records.
+    Scan(Scan),
+    /// The operator's word that the wall clock is right.
+    ConfirmClock,
+    /// What the clock says and whether it is trusted.
+    GetClock,
+}
+
+/// A (queue, key).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// The queue.
+    pub queue: QueueName,
+    /// The key in it.
+    pub key: Key,
+}
+
+/// See SPEC "Schedule".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Which deadline.
+    pub at: Address,
+    /// When it is due.
+    pub when: When,
+    /// What the caller wants back.
+    pub payload: Option<Payload>,
+    /// 1024 unless said; smaller first.
+    pub priority: Option<u32>,
+    /// What if it is there already.
+    pub if_exists: IfExists,
+    /// Accept a due time more than an hour ago.
+    pub allow_past: bool,
+}
+
+/// The priority of a schedule that names none.
+pub const DEFAULT_PRIORITY: u32 = 1024;
+
+/// When a deadline is to be due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// After the queue's default delay.
+    Default,
+    /// So long after the server hears of it.
+    After(Span),
+    /// At an instant.
+    Due(Time),
+}
+
+/// What a schedule does with a deadline that is there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IfExists {
+    /// Answer the existing record.
+    #[default]
+    Keep,
+    /// Begin the next generation, unless a delivery is under way.
+    Replace,
+    /// Begin the next generation if it is final, else keep.
+    Renew,
+    /// Refuse.
+    Fail,
+}
+
+/// See SPEC "Settle answers".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settle {
+    /// Which deadline.
+    pub at: Address,
+    /// How.
+    pub outcome: Outcome,
+    /// Remember it for so long if the deadline is not known yet.
+    pub remember: Option<Span>,
+    /// Only this generation.
+    pub generation: Option<Generation>,
+}
+
+/// A new due time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extend {
+    /// Which deadline.
+    pub at: Address,
+    /// By a span after its present due time, or to an instant.
+    pub by: ExtendBy,
+    /// Only if it is due then: makes a retry safe.
+    pub if_due: Option<Time>,
+}
+
+/// How far to extend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtendBy {
+    /// So much later than it is due now.
+    Span(Span),
+    /// To this instant.
+    Due(Time),
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The target acted.
+    Done,
+    /// It was no longer needed.
+    Superseded,
+    /// It failed; try again.
+    Retry {
+        /// What it said.
+        error: Arc<str>,
+        /// Not before so long from now, if the target asked for it.
+        after: Option<Span>,
+    },
+    /// It failed for good.
+    Dead {
+        /// What it said.
+        error: Arc<str>,
+    },
+}
+
+/// A slice of a walk over live records, in no order; the caller keeps what it wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// Of which queue.
+    pub queue: QueueName,
+    /// Where the last slice ended; 0 at first.
+    pub from_slot: u32,
+    /// Which records.
+    pub filter: Filter,
+    /// Only records after this (due, id).
+    pub after: Option<(Time, DeadlineId)>,
+    /// At most so many, those that come first by (due, id).
+    pub limit: usize,
+}
+
+/// Which records a list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// In this state.
+    pub state: Option<State>,
+    /// With the delivery in this state.
+    pub delivery: Option<DeliveryState>,
+    /// Due at or after.
+    pub due_from: Option<Time>,
+    /// Due before.
+    pub due_to: Option<Time>,
+    /// Whose key begins so.
+    pub key_prefix: Option<String>,
+}

@@ -1,0 +1,74 @@
+//! The only place that reads the time.
+//!
+//! The engine needs two readings: the wall clock, which says what time it is for people, and a boot
+//! clock, which cannot be set and keeps running through a suspend, to judge the first by. A manual
+//! clock stands still until somebody advances it, so that a test of "after thirty minutes" takes a
+//! millisecond; it exists for `--clock manual` only.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use duly_engine::clock::Reading;
+use duly_engine::time::{Span, Time};
+use rustix::time::{ClockId, clock_gettime};
+
+/// What time it is.
+#[derive(Debug)]
+pub enum Clock {
+    /// The machine's clocks.
+    Machine,
+    /// A clock that moves when told to: milliseconds since 1970.
+    Manual(AtomicU64),
+}
+
+impl Clock {
+    /// A manual clock that begins at the machine's present time.
+    pub fn manual() -> Clock {
+        Clock::Manual(AtomicU64::new(wall().millis()))
+    }
+
+    /// Both clocks, now.
+    pub fn read(&self) -> Reading {
+        match self {
+            Clock::Machine => Reading { wall: wall(), boot: boot() },
+            Clock::Manual(now) => {
+                let now = now.load(Ordering::Acquire);
+                Reading { wall: Time::from_millis(now), boot: Span::from_millis(now) }
+            }
+        }
+    }
+
+    /// Moves a manual clock; `None` when this is not one.
+    pub fn advance(&self, by: Span) -> Option<Time> {
+        match self {
+            Clock::Machine => None,
+            Clock::Manual(now) => {
+                let before = now.fetch_add(by.millis(), Ordering::AcqRel);
+                Some(Time::from_millis(before).plus(by))
+            }
+        }
+    }
+
+    /// Does it move only when told to?
+    pub fn is_manual(&self) -> bool {
+        matches!(self, Clock::Manual(_))
+    }
+}
+
+/// The wall clock, for timestamps that decide nothing (log lines, a webhook's attempt time).
+pub fn wall() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The clock that measures how long something took.
+pub fn stopwatch() -> Instant {
+    Instant::now()
+}
+
+fn boot() -> Span {
+    let reading = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(reading.tv_sec).unwrap_or(0);
+    let millis = u64::try_from(reading.tv_nsec).unwrap_or(0) / 1_000_000;
+    Span::from_millis(seconds * 1_000 + millis)
+}
