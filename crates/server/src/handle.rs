@@ -13,6 +13,7 @@ use duly_engine::answer::{Answer, Leased, Refusal};
 use duly_engine::command::{Command, Filter, Scan};
 use duly_engine::deadline::{Deadline, Payload, PayloadAt};
 use duly_engine::id::{DeadlineId, QueueName};
+use duly_engine::queue::Target;
 use duly_engine::time::{Span, Time};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -43,6 +44,15 @@ pub struct Health {
     pub spare_segments: usize,
     /// Final records on their way to the archive.
     pub archive_lag: u64,
+}
+
+/// Lapses on their way to a target, together: the deliverers answer each with a verdict.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Where.
+    pub target: Target,
+    /// What; payloads are fetched with [`Handle::payload`].
+    pub deliveries: Vec<Leased>,
 }
 
 /// What travels to the driver.
