@@ -1,0 +1,223 @@
+//! Keeping reserved files ready, so that an append never has to ask for space.
+//!
+//! A **spare** is a file of a segment's length that holds nothing yet. New ones are reserved from the
+//! file system and then filled with zeros in slices, because a sync into bytes that were written
+//! before costs half of one that has to allocate. The files of freed segments become spares as they
+//! are: what is left in them can never pass for a record.
+//!
+//! A full disk ends here: it means fewer spares, which the placer sees, and another try later.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::segment::Segment;
+use super::{DIRECTORY, Home};
+use crate::Error;
+use crate::disk::{File, Open, is_full, read_whole, write_whole};
+
+/// One spare is never given to the placer: recovery must find it, even on a full disk.
+const KEPT_FOR_RECOVERY: usize = 1;
+
+/// How much is filled with zeros in one tick.
+const SLICE_BYTES: usize = 1 << 20;
+
+/// What a file begins with that is filled with zeros and not used yet.
+const ZEROED: &[u8; 64] = b"duly: this file is reserved for the journal and holds nothing.\0\0";
+
+/// A reserved file that waits to become a segment.
+#[derive(Clone)]
+pub(super) struct Spare {
+    pub(super) name: String,
+    pub(super) file: Arc<dyn File>,
+    /// Up to where it is filled with zeros; `None` when that is done or no longer allowed.
+    zeroed: Arc<Mutex<Option<u64>>>,
+}
+
+impl Spare {
+    /// A file whose bytes are already allocated on the disk.
+    pub(super) fn used_before(name: String, file: Arc<dyn File>) -> Spare {
+        Spare { name, file, zeroed: Arc::new(Mutex::new(None)) }
+    }
+
+    /// A file that was reserved for the journal and no more; `None` when it is anything else.
+    pub(super) fn never_used(name: String, file: Arc<dyn File>) -> io::Result<Option<Spare>> {
+        let mut front = [0; 64];
+        let read = read_whole(file.as_ref(), &mut front, 0)?;
+        Ok(if &front[..read] == ZEROED.as_slice() {
+            Some(Spare::used_before(name, file))
+        } else if front[..read].iter().all(|byte| *byte == 0) {
+            Some(Spare::fresh(name, file))
+        } else {
+            None
+        })
+    }
+
+    fn fresh(name: String, file: Arc<dyn File>) -> Spare {
+        Spare { name, file, zeroed: Arc::new(Mutex::new(Some(0))) }
+    }
+
+    /// Waits for a slice that is just being written and lets no other follow.
+    pub(super) fn stop_zeroing(&self) {
+        *lock(&self.zeroed) = None;
+    }
+}
+
+/// The spares and the freed segments, between the placer and the allocator.
+pub(super) struct Pool {
+    pub(super) segment_bytes: u64,
+    ready: Mutex<VecDeque<Spare>>,
+    freed: Mutex<VecDeque<Arc<Segment>>>,
+}
+
+impl Pool {
+    pub(super) fn new(segment_bytes: u64, ready: VecDeque<Spare>) -> Pool {
+        Pool { segment_bytes, ready: Mutex::new(ready), freed: Mutex::new(VecDeque::new()) }
+    }
+
+    pub(super) fn take(&self) -> Option<Spare> {
+        let mut ready = lock(&self.ready);
+        if ready.len() > KEPT_FOR_RECOVERY { ready.pop_front() } else { None }
+    }
+
+    pub(super) fn available(&self) -> usize {
+        lock(&self.ready).len().saturating_sub(KEPT_FOR_RECOVERY)
+    }
+
+    pub(super) fn free(&self, segment: Arc<Segment>) {
+        lock(&self.freed).push_back(segment);
+    }
+}
+
+/// What a [`Allocator::tick`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing is to do until a segment is begun or freed.
+    Idle,
+    /// Something was done and there may be more.
+    Worked,
+    /// A spare is missing and the disk has no room for it. Worth another try in a while.
+    Full,
+}
+
+/// Keeps spares ready. Any thread may own it; each tick may wait for the disk.
+pub struct Allocator {
+    home: Home,
+    pool: Arc<Pool>,
+    reserve: usize,
+    next_spare: u64,
+}
+
+impl Allocator {
+    pub(super) fn new(home: Home, pool: Arc<Pool>, reserve: usize, next_spare: u64) -> Allocator {
+        Allocator { home, pool, reserve, next_spare }
+    }
+
+    /// Does one bounded piece of work: takes back a freed segment, reserves a missing spare, or fills
+    /// a slice with zeros. An error is a failing disk and not a full one.
+    pub fn tick(&mut self) -> Result<Progress, Error> {
+        if self.recycle()? {
+            return Ok(Progress::Worked);
+        }
+        let reserved = self.reserve_one()?;
+        let has_worked = reserved == Progress::Worked || self.fill_slice()?;
+        Ok(if has_worked { Progress::Worked } else { reserved })
+    }
+
+    /// Reserves one spare if one is missing.
+    pub(super) fn reserve_one(&mut self) -> Result<Progress, Error> {
+        if lock(&self.pool.ready).len() >= self.reserve + KEPT_FOR_RECOVERY {
+            return Ok(Progress::Idle);
+        }
+        let name = spare_name(self.next_spare);
+        self.next_spare += 1;
+        let Some(file) = reserve_file(&self.home, &name, self.pool.segment_bytes)? else {
+            return Ok(Progress::Full);
+        };
+        lock(&self.pool.ready).push_back(Spare::fresh(name, file));
+        Ok(Progress::Worked)
+    }
+
+    /// Makes the file of a freed segment a spare, or removes it if there are plenty. Strictly in the
+    /// order they were freed, each durably, so that a crash leaves no gap in the numbers.
+    fn recycle(&mut self) -> Result<bool, Error> {
+        let segment = {
+            let mut freed = lock(&self.pool.freed);
+            // Nobody can ask the placer for it any more, so a count of one stays one.
+            match freed.front() {
+                Some(segment) if Arc::strong_count(segment) == 1 => freed.pop_front(),
+                _ => None,
+            }
+        };
+        let Some(segment) = segment else { return Ok(false) };
+        let old = segment.name();
+        let fault = |source| self.home.fault("recycle a journal segment", &old, source);
+        let plenty = lock(&self.pool.ready).len() >= 2 * self.reserve + KEPT_FOR_RECOVERY;
+        if plenty || segment.length() != self.pool.segment_bytes {
+            self.home.disk.unlink(&old).map_err(fault)?;
+            self.home.sync_names()?;
+            return Ok(true);
+        }
+        let name = spare_name(self.next_spare);
+        self.next_spare += 1;
+        self.home.disk.rename(&old, &name).map_err(fault)?;
+        self.home.sync_names()?;
+        let spare = Spare::used_before(name, Arc::clone(segment.file()));
+        lock(&self.pool.ready).push_back(spare);
+        Ok(true)
+    }
+
+    fn fill_slice(&mut self) -> Result<bool, Error> {
+        let unfinished = lock(&self.pool.ready)
+            .iter()
+            .find(|spare| spare.zeroed.try_lock().is_ok_and(|zeroed| zeroed.is_some()))
+            .cloned();
+        let Some(spare) = unfinished else { return Ok(false) };
+        // The writer waits for this lock before it begins the segment.
+        let mut zeroed = lock(&spare.zeroed);
+        let Some(offset) = *zeroed else { return Ok(true) };
+        let left = self.pool.segment_bytes - offset;
+        let step = SLICE_BYTES.min(usize::try_from(left).unwrap_or(SLICE_BYTES));
+        let filled = offset + step as u64;
+        let is_last = filled == self.pool.segment_bytes;
+        let file = spare.file.as_ref();
+        write_whole(file, &vec![0; step], offset)
+            .and_then(|()| file.sync())
+            .and_then(|()| if is_last { write_whole(file, ZEROED, 0) } else { Ok(()) })
+            .map_err(|source| self.home.fault("prepare a journal segment", &spare.name, source))?;
+        *zeroed = (!is_last).then_some(filled);
+        Ok(true)
+    }
+}
+
+/// Creates a file of a segment's length whose space is reserved; `None` when the disk is full.
+pub(super) fn reserve_file(
+    home: &Home,
+    name: &str,
+    length: u64,
+) -> Result<Option<Arc<dyn File>>, Error> {
+    let fault = |source| home.fault("reserve a journal segment", name, source);
+    let file = match home.disk.open(name, Open::New) {
+        Err(source) if is_full(&source) => return Ok(None),
+        result => result.map_err(fault)?,
+    };
+    match file.allocate(length) {
+        Err(source) if is_full(&source) => {
+            home.disk.unlink(name).map_err(fault)?;
+            return Ok(None);
+        }
+        result => result.map_err(fault)?,
+    }
+    file.sync().map_err(fault)?;
+    home.sync_names()?;
+    Ok(Some(file))
+}
+
+/// The file of a spare, from the disk's root.
+pub(super) fn spare_name(number: u64) -> String {
+    format!("{DIRECTORY}/{number:020}.spare")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nothing panics while it holds this lock")
+}

@@ -1,0 +1,153 @@
+//! One data directory: who may use it, and which one it is.
+//!
+//! The lock admits one process at a time. The identity file gives the directory an id that is unique
+//! for ever (delivery ids begin with it), a seed for every hash over keys, and the format version.
+//! The store has no randomness: the caller brings fresh random bytes, used only when the directory is
+//! new.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::Error;
+use crate::disk::{Disk, Held, Open, read_whole, write_whole};
+
+/// The version of everything this build writes: identity file and journal segments.
+pub const FORMAT_VERSION: u32 = 1;
+
+const LOCK: &str = "lock";
+const IDENTITY: &str = "identity";
+const IDENTITY_DRAFT: &str = "identity.new";
+const MAGIC: &[u8; 8] = b"duly-dir";
+const IDENTITY_BYTES: usize = 40;
+
+/// Random bytes for a directory that does not have an identity yet.
+#[derive(Clone, Copy)]
+pub struct FreshIdentity {
+    /// Becomes [`Directory::id`].
+    pub id: [u8; 8],
+    /// Becomes [`Directory::hash_seed`].
+    pub hash_seed: [u8; 16],
+}
+
+/// A locked data directory.
+pub struct Directory {
+    disk: Arc<dyn Disk>,
+    id: [u8; 8],
+    hash_seed: [u8; 16],
+    is_new: bool,
+    _lock: Box<dyn Held>,
+}
+
+impl Directory {
+    /// Locks the directory and reads who it is, or makes it somebody.
+    ///
+    /// A directory that has a journal but no identity is [`Error::Corrupt`]: giving it a new one
+    /// would make delivery ids repeat.
+    pub fn open(disk: Arc<dyn Disk>, fresh: FreshIdentity) -> Result<Directory, Error> {
+        let fault = |what, path: &str| {
+            let path = disk.shown(path);
+            move |source| Error::Io { what, path, source }
+        };
+        let lock = disk
+            .lock(LOCK)
+            .map_err(fault("lock the data directory", LOCK))?
+            .ok_or_else(|| Error::Locked { path: disk.shown(LOCK) })?;
+        let names = disk.list("").map_err(fault("list the data directory", ""))?;
+        let is_new = !names.iter().any(|name| name == IDENTITY);
+        if is_new {
+            let journal = match disk.list(crate::journal::DIRECTORY) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                result => result.map_err(fault("list the journal", crate::journal::DIRECTORY))?,
+            };
+            if !journal.is_empty() {
+                return Err(Error::Corrupt {
+                    file: disk.shown(IDENTITY),
+                    offset: 0,
+                    detail: "there is a journal, but its directory has lost its identity".into(),
+                });
+            }
+            create(disk.as_ref(), fresh, names.iter().any(|name| name == IDENTITY_DRAFT))
+                .map_err(fault("create the identity of the data directory", IDENTITY))?;
+        }
+        let mut bytes = [0; IDENTITY_BYTES];
+        let length = disk
+            .open(IDENTITY, Open::Existing)
+            .and_then(|file| read_whole(file.as_ref(), &mut bytes, 0))
+            .map_err(fault("read the identity of the data directory", IDENTITY))?;
+        let (id, hash_seed) = decode(disk.as_ref(), &bytes[..length])?;
+        Ok(Directory { disk, id, hash_seed, is_new, _lock: lock })
+    }
+
+    /// Eight random bytes that no other directory has.
+    pub fn id(&self) -> [u8; 8] {
+        self.id
+    }
+
+    /// Sixteen random bytes, secret from whoever chooses keys.
+    pub fn hash_seed(&self) -> [u8; 16] {
+        self.hash_seed
+    }
+
+    /// True when this call to [`Directory::open`] created it.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// The disk it lives on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory").field("root", &self.disk.shown("")).finish_non_exhaustive()
+    }
+}
+
+/// Writes the identity under a draft name first, so that it is there whole or not at all.
+fn create(disk: &dyn Disk, fresh: FreshIdentity, has_draft: bool) -> io::Result<()> {
+    if has_draft {
+        disk.unlink(IDENTITY_DRAFT)?;
+    }
+    let mut bytes = Vec::with_capacity(IDENTITY_BYTES);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    bytes.extend_from_slice(&fresh.id);
+    bytes.extend_from_slice(&fresh.hash_seed);
+    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+    let file = disk.open(IDENTITY_DRAFT, Open::New)?;
+    write_whole(file.as_ref(), &bytes, 0)?;
+    file.sync()?;
+    disk.rename(IDENTITY_DRAFT, IDENTITY)?;
+    disk.sync_dir("")
+}
+
+fn decode(disk: &dyn Disk, bytes: &[u8]) -> Result<([u8; 8], [u8; 16]), Error> {
+    let corrupt = |detail: &str| Error::Corrupt {
+        file: disk.shown(IDENTITY),
+        offset: 0,
+        detail: detail.to_owned(),
+    };
+    let Some((sealed, crc)) = bytes.split_last_chunk::<4>() else {
+        return Err(corrupt("the identity is cut short"));
+    };
+    if bytes.len() != IDENTITY_BYTES || crc32c::crc32c(sealed) != u32::from_le_bytes(*crc) {
+        return Err(corrupt("the identity does not match its checksum"));
+    }
+    if !sealed.starts_with(MAGIC) {
+        return Err(corrupt("this is not a data directory of Duly"));
+    }
+    let version = u32::from_le_bytes(sealed[8..12].try_into().expect("four bytes"));
+    if version > FORMAT_VERSION {
+        return Err(Error::NewerFormat {
+            file: disk.shown(IDENTITY),
+            found: version,
+            known: FORMAT_VERSION,
+        });
+    }
+    let id = sealed[12..20].try_into().expect("eight bytes");
+    let hash_seed = sealed[20..36].try_into().expect("sixteen bytes");
+    Ok((id, hash_seed))
+}
