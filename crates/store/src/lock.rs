@@ -70,6 +70,8 @@ impl Directory {
             create(disk.as_ref(), fresh, names.iter().any(|name| name == IDENTITY_DRAFT))
                 .map_err(fault("create the identity of the data directory", IDENTITY))?;
         }
+        // Its name may be there only because nobody has cut the power yet.
+        disk.sync_dir("").map_err(fault("sync the data directory", ""))?;
         let mut bytes = [0; IDENTITY_BYTES];
         let length = disk
             .open(IDENTITY, Open::Existing)
@@ -120,8 +122,7 @@ fn create(disk: &dyn Disk, fresh: FreshIdentity, has_draft: bool) -> io::Result<
     let file = disk.open(IDENTITY_DRAFT, Open::New)?;
     write_whole(file.as_ref(), &bytes, 0)?;
     file.sync()?;
-    disk.rename(IDENTITY_DRAFT, IDENTITY)?;
-    disk.sync_dir("")
+    disk.rename(IDENTITY_DRAFT, IDENTITY)
 }
 
 fn decode(disk: &dyn Disk, bytes: &[u8]) -> Result<([u8; 8], [u8; 16]), Error> {

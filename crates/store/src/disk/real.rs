@@ -69,9 +69,9 @@ impl Disk for RealDisk {
 
     fn create_dir(&self, directory: &str) -> io::Result<()> {
         match fs::create_dir(self.root.join(directory)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => self.sync_dir(directory.rsplit_once('/').map_or("", |(parent, _)| parent)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            // Also when it is there: whoever created it may not have lived to sync it.
+            _ => self.sync_dir(directory.rsplit_once('/').map_or("", |(parent, _)| parent)),
         }
     }
 

@@ -192,6 +192,13 @@ impl RecordHeader {
     }
 }
 
+/// How many bytes of facts were meant to follow, if these bytes look like the start of a record of
+/// this incarnation that was never finished.
+pub(super) fn claimed_length(bytes: &[u8], incarnation: u64) -> Option<u32> {
+    let bytes = bytes.first_chunk::<16>()?;
+    (u64_at(bytes, 8) == incarnation).then(|| u32_at(bytes, 4))
+}
+
 /// The bytes a record with so many bytes of facts takes.
 pub(super) fn record_bytes(facts: usize) -> usize {
     (RECORD_HEADER + facts).next_multiple_of(ALIGNMENT)

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::layout::{
     BadHeader, FIRST_RECORD, Kind, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader,
-    record_bytes,
+    claimed_length, record_bytes,
 };
 use super::{DIRECTORY, Home};
 use crate::disk::{File, Open, read_whole};
@@ -263,8 +263,8 @@ impl Walk {
         let mut behind = Behind { end: self.position, proven_seq: 0 };
         self.fill(self.position, RECORD_HEADER)?;
         let start = usize::try_from(self.position - self.window_start).expect("within the window");
-        if let Some(header) = RecordHeader::decode(&self.window[start..], self.incarnation) {
-            let claimed = self.position + record_bytes(header.length as usize) as u64;
+        if let Some(length) = claimed_length(&self.window[start..], self.incarnation) {
+            let claimed = self.position + record_bytes(length as usize) as u64;
             behind.end = claimed.min(self.length);
         }
         let mut at = self.position + 8;

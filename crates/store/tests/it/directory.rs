@@ -5,7 +5,7 @@ use std::sync::Arc;
 use duly_store::disk::{Disk, MemoryDisk, RealDisk};
 use duly_store::{Directory, Error, FreshIdentity};
 
-use crate::desk::{Desk, IDENTITY};
+use crate::clerk::{Clerk, IDENTITY};
 
 #[test]
 fn a_second_process_is_told_that_the_directory_is_locked() {
@@ -29,7 +29,7 @@ fn a_directory_keeps_the_identity_it_was_born_with() {
     let born = Directory::open(disk.clone(), IDENTITY).expect("it is new");
     assert!(born.is_new());
     drop(born);
-    let other = FreshIdentity { id: *b"desk-two", hash_seed: [9; 16] };
+    let other = FreshIdentity { id: *b"clerk-02", hash_seed: [9; 16] };
     let again = Directory::open(disk, other).expect("it is there");
     assert!(!again.is_new());
     assert_eq!(again.id(), IDENTITY.id);
@@ -84,10 +84,10 @@ fn a_newer_format_is_refused_by_name() {
 #[test]
 fn a_journal_without_an_identity_is_not_given_a_new_one() {
     let disk = MemoryDisk::new();
-    let mut desk = Desk::open(&disk).expect("it is new");
-    desk.write(100).expect("the disk is well");
-    drop(desk);
+    let mut clerk = Clerk::open(&disk).expect("it is new");
+    clerk.write(100).expect("the disk is well");
+    drop(clerk);
     disk.unlink("identity").expect("it is there");
-    let opened = Desk::open(&disk).err();
+    let opened = Clerk::open(&disk).err();
     assert!(matches!(opened, Some(Error::Corrupt { .. })), "{opened:?}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use duly_store::disk::{MemoryDisk, RealDisk};
 use duly_store::journal::{Allocator, Placer, Progress, Writer};
 
-use crate::desk::{Desk, SMALL, Seen};
+use crate::clerk::{Clerk, SMALL, Seen};
 
 #[test]
 fn everything_synced_is_replayed_in_order_at_its_place() {
@@ -16,15 +16,15 @@ fn everything_synced_is_replayed_in_order_at_its_place() {
     for disk in [memory, real] {
         let mut written = Vec::new();
         for round in 0..4 {
-            let mut desk = Desk::open_on(Arc::clone(&disk), SMALL).expect("the disk is well");
-            assert_eq!(desk.records, written, "round {round}");
-            assert_eq!(desk.report.torn, None);
+            let mut clerk = Clerk::open_on(Arc::clone(&disk), SMALL).expect("the disk is well");
+            assert_eq!(clerk.records, written, "round {round}");
+            assert_eq!(clerk.report.torn, None);
             for length in [0, 1, 7, 8, 300, 5000, 2000, 64, 4000, 3999] {
-                desk.write(length).expect("the disk is well");
-                let durable = desk.sync().expect("the disk is well");
-                assert_eq!(Some(durable), desk.records.last().map(Seen::last_seq));
+                clerk.write(length).expect("the disk is well");
+                let durable = clerk.sync().expect("the disk is well");
+                assert_eq!(Some(durable), clerk.records.last().map(Seen::last_seq));
             }
-            written = desk.records;
+            written = clerk.records;
         }
         let last = written.last().expect("records were written");
         assert!(last.segment > 5, "the test crosses several segments");
@@ -33,12 +33,12 @@ fn everything_synced_is_replayed_in_order_at_its_place() {
 
 #[test]
 fn a_payload_is_read_back_from_where_it_was_placed() {
-    let mut desk = Desk::open(&MemoryDisk::new()).expect("it is new");
+    let mut clerk = Clerk::open(&MemoryDisk::new()).expect("it is new");
     for length in [10, 3000, 3000, 3000, 3000, 3000, 17] {
-        desk.write(length).expect("the disk is well");
+        clerk.write(length).expect("the disk is well");
     }
-    for record in &desk.records {
-        let segment = desk.journal.placer.reader(record.segment).expect("nothing was freed");
+    for record in &clerk.records {
+        let segment = clerk.journal.placer.reader(record.segment).expect("nothing was freed");
         let mut facts = vec![0; record.facts.len()];
         segment.read(record.offset_of_facts, &mut facts).expect("the disk is well");
         assert_eq!(facts, record.facts);
@@ -48,52 +48,52 @@ fn a_payload_is_read_back_from_where_it_was_placed() {
 #[test]
 fn a_sealed_segment_can_be_scanned_and_freed_and_its_file_is_used_again() {
     let disk = MemoryDisk::new();
-    let mut desk = Desk::open(&disk).expect("it is new");
+    let mut clerk = Clerk::open(&disk).expect("it is new");
     let mut largest_number = 0;
     for _ in 0..300 {
-        desk.write(1000).expect("the disk is well");
-        desk.sync().expect("the disk is well");
-        while let Some(oldest) = desk.journal.placer.oldest().filter(|oldest| oldest.sealed) {
-            let segment = desk.journal.placer.reader(oldest.number).expect("it is there");
+        clerk.write(1000).expect("the disk is well");
+        clerk.sync().expect("the disk is well");
+        while let Some(oldest) = clerk.journal.placer.oldest().filter(|oldest| oldest.sealed) {
+            let segment = clerk.journal.placer.reader(oldest.number).expect("it is there");
             let mut scan = segment.scan().expect("the disk is well");
             let mut scanned = Vec::new();
             while let Some(record) = scan.next_record().expect("nothing is corrupt") {
                 scanned.push(Seen::of(&record));
             }
             let (old, new): (Vec<Seen>, Vec<Seen>) =
-                desk.records.into_iter().partition(|record| record.segment == oldest.number);
+                clerk.records.into_iter().partition(|record| record.segment == oldest.number);
             assert_eq!(scanned, old);
-            desk.records = new;
-            desk.journal.placer.free_oldest();
+            clerk.records = new;
+            clerk.journal.placer.free_oldest();
             largest_number = largest_number.max(oldest.number);
             drop(segment);
         }
-        while desk.journal.allocator.tick().expect("the disk is well") == Progress::Worked {}
+        while clerk.journal.allocator.tick().expect("the disk is well") == Progress::Worked {}
     }
     assert!(largest_number > 20, "the test reuses files many times");
     let files = duly_store::disk::Disk::list(&disk, "journal").expect("the disk is well");
     assert!(files.len() <= 8, "files are used again: {files:?}");
-    let written = std::mem::take(&mut desk.records);
-    drop(desk);
-    let desk = Desk::open(&disk).expect("stale bytes are not records");
-    assert_eq!(desk.records, written);
-    assert_eq!(desk.report.torn, None);
+    let written = std::mem::take(&mut clerk.records);
+    drop(clerk);
+    let clerk = Clerk::open(&disk).expect("stale bytes are not records");
+    assert_eq!(clerk.records, written);
+    assert_eq!(clerk.report.torn, None);
 }
 
 #[test]
 fn a_freed_segment_stays_readable_until_its_last_reader_is_gone() {
-    let mut desk = Desk::open(&MemoryDisk::new()).expect("it is new");
+    let mut clerk = Clerk::open(&MemoryDisk::new()).expect("it is new");
     for _ in 0..20 {
-        desk.write(2000).expect("the disk is well");
+        clerk.write(2000).expect("the disk is well");
     }
-    desk.sync().expect("the disk is well");
-    let first = desk.records[1].clone();
-    let reader = desk.journal.placer.reader(first.segment).expect("it is there");
-    desk.journal.placer.free_oldest();
-    assert!(desk.journal.placer.reader(first.segment).is_none());
+    clerk.sync().expect("the disk is well");
+    let first = clerk.records[1].clone();
+    let reader = clerk.journal.placer.reader(first.segment).expect("it is there");
+    clerk.journal.placer.free_oldest();
+    assert!(clerk.journal.placer.reader(first.segment).is_none());
     for _ in 0..20 {
-        while desk.journal.allocator.tick().expect("the disk is well") == Progress::Worked {}
-        desk.write(2000).expect("the disk is well");
+        while clerk.journal.allocator.tick().expect("the disk is well") == Progress::Worked {}
+        clerk.write(2000).expect("the disk is well");
     }
     let mut facts = vec![0; first.facts.len()];
     reader.read(first.offset_of_facts, &mut facts).expect("the disk is well");
@@ -103,25 +103,25 @@ fn a_freed_segment_stays_readable_until_its_last_reader_is_gone() {
 #[test]
 fn a_full_disk_means_no_spares_and_gets_better_without_a_restart() {
     let disk = MemoryDisk::new();
-    let mut desk = Desk::open(&disk).expect("it is new");
+    let mut clerk = Clerk::open(&disk).expect("it is new");
     disk.set_full(true);
-    while desk.journal.placer.spares() > 0 {
-        desk.write(3000).expect("reserved space can be written");
-        desk.sync().expect("the disk is well");
+    while clerk.journal.placer.spares() > 0 {
+        clerk.write(3000).expect("reserved space can be written");
+        clerk.sync().expect("the disk is well");
     }
-    while desk.journal.allocator.tick().expect("a full disk is no fault") == Progress::Worked {}
-    assert_eq!(desk.journal.allocator.tick().expect("a full disk is no fault"), Progress::Full);
-    while !desk.journal.placer.needs_roll(3000) {
-        desk.write(3000).expect("reserved space can be written");
+    while clerk.journal.allocator.tick().expect("a full disk is no fault") == Progress::Worked {}
+    assert_eq!(clerk.journal.allocator.tick().expect("a full disk is no fault"), Progress::Full);
+    while !clerk.journal.placer.needs_roll(3000) {
+        clerk.write(3000).expect("reserved space can be written");
     }
-    desk.sync().expect("the disk is well");
-    assert!(desk.journal.placer.roll().is_err(), "there is no spare");
-    let written = std::mem::take(&mut desk.records);
-    drop(desk);
-    let mut desk = Desk::open(&disk).expect("recovery has a spare of its own");
-    assert_eq!(desk.records, written);
+    clerk.sync().expect("the disk is well");
+    assert!(clerk.journal.placer.roll().is_err(), "there is no spare");
+    let written = std::mem::take(&mut clerk.records);
+    drop(clerk);
+    let mut clerk = Clerk::open(&disk).expect("recovery has a spare of its own");
+    assert_eq!(clerk.records, written);
     disk.set_full(false);
-    desk.write(3000).expect("there is room again");
+    clerk.write(3000).expect("there is room again");
 }
 
 #[test]
@@ -130,13 +130,13 @@ fn the_length_of_segments_can_change_between_two_runs() {
     let mut written = Vec::new();
     for kib in [16, 64, 32, 16] {
         let options = duly_store::journal::Options { segment_bytes: kib << 10, ..SMALL };
-        let mut desk = Desk::open_on(disk.clone(), options).expect("old segments stay readable");
-        assert_eq!(desk.records, written);
+        let mut clerk = Clerk::open_on(disk.clone(), options).expect("old segments stay readable");
+        assert_eq!(clerk.records, written);
         for _ in 0..40 {
-            desk.write(1500).expect("the disk is well");
+            clerk.write(1500).expect("the disk is well");
         }
-        desk.sync().expect("the disk is well");
-        written = desk.records;
+        clerk.sync().expect("the disk is well");
+        written = clerk.records;
     }
 }
 

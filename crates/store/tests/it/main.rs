@@ -1,5 +1,7 @@
 //! The promises of the store, kept on a disk that lies and on a real one.
 
-mod desk;
+mod clerk;
+mod damage;
 mod directory;
+mod faults;
 mod journal;

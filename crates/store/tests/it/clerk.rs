@@ -7,7 +7,7 @@ use duly_store::disk::{Disk, MemoryDisk};
 use duly_store::journal::{self, Journal, Kind, Options, RecordView, Report};
 use duly_store::{Directory, Error, FreshIdentity};
 
-pub(crate) const IDENTITY: FreshIdentity = FreshIdentity { id: *b"desk-one", hash_seed: [7; 16] };
+pub(crate) const IDENTITY: FreshIdentity = FreshIdentity { id: *b"clerk-01", hash_seed: [7; 16] };
 
 /// Small segments, so that every test crosses several.
 pub(crate) const SMALL: Options = Options { segment_bytes: 16 << 10, reserve: 2 };
@@ -43,7 +43,7 @@ impl Seen {
 }
 
 /// An open journal with everything that was replayed into it or written through it.
-pub(crate) struct Desk {
+pub(crate) struct Clerk {
     // Dropped last: the lock outlives the journal's parts.
     pub(crate) journal: Journal,
     pub(crate) records: Vec<Seen>,
@@ -51,12 +51,12 @@ pub(crate) struct Desk {
     _directory: Directory,
 }
 
-impl Desk {
-    pub(crate) fn open(disk: &MemoryDisk) -> Result<Desk, Error> {
-        Desk::open_on(Arc::new(disk.clone()), SMALL)
+impl Clerk {
+    pub(crate) fn open(disk: &MemoryDisk) -> Result<Clerk, Error> {
+        Clerk::open_on(Arc::new(disk.clone()), SMALL)
     }
 
-    pub(crate) fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<Desk, Error> {
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<Clerk, Error> {
         let directory = Directory::open(disk, IDENTITY)?;
         let mut records = Vec::new();
         let journal = journal::open(&directory, options, &mut |record| {
@@ -64,7 +64,7 @@ impl Desk {
             Ok(())
         })?;
         let report = journal.report.clone();
-        Ok(Desk { journal, records, report, _directory: directory })
+        Ok(Clerk { journal, records, report, _directory: directory })
     }
 
     /// Writes one record of so many bytes of facts, beginning a segment first if need be.
@@ -78,14 +78,23 @@ impl Desk {
         self.put(Kind::Facts, length)
     }
 
+    /// Writes one record of these facts into the current segment.
+    pub(crate) fn write_facts(&mut self, facts: Vec<u8>) -> Result<(), Error> {
+        self.put_facts(Kind::Facts, facts)
+    }
+
     pub(crate) fn sync(&mut self) -> Result<u64, Error> {
         self.journal.writer.sync()
     }
 
     fn put(&mut self, kind: Kind, length: usize) -> Result<(), Error> {
+        let facts = facts(self.journal.placer.next_seq(), length);
+        self.put_facts(kind, facts)
+    }
+
+    fn put_facts(&mut self, kind: Kind, facts: Vec<u8>) -> Result<(), Error> {
         let first_seq = self.journal.placer.next_seq();
         let count = u32::try_from(first_seq % 3 + 1).expect("a small number");
-        let facts = facts(first_seq, length);
         let time_ms = 1_000_000 + first_seq;
         let placed = self.journal.placer.place(kind, first_seq, count, time_ms, facts.clone());
         self.records.push(Seen {
