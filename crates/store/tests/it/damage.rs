@@ -5,7 +5,7 @@
 //! been torn.
 
 use duly_store::Error;
-use duly_store::disk::{Disk, MemoryDisk};
+use duly_store::disk::{Disk, Fault, MemoryDisk};
 
 use crate::clerk::{Clerk, Seen};
 
@@ -136,6 +136,65 @@ fn every_flipped_bit_of_a_sealed_segment_is_found_or_harmless() {
     let checked = (64 + sample.sealed_end - FIRST_RECORD) * 8;
     assert_eq!(found, checked, "every bit that counts is checked");
     assert!(harmless > 0);
+}
+
+#[test]
+fn a_seal_proves_every_record_before_it_even_when_nothing_follows() {
+    let mut proven = 0;
+    for nth in 1..12 {
+        let disk = MemoryDisk::new();
+        let mut clerk = Clerk::open(&disk).expect("it is new");
+        for _ in 0..3 {
+            clerk.write(3000).expect("the disk is well");
+            clerk.sync().expect("the disk is well");
+        }
+        assert!(clerk.journal.placer.needs_roll(3000), "the next write begins a segment");
+        let last = clerk.records.last().expect("records were written").clone();
+        let used = clerk.journal.placer.segments().next().expect("there is one").used;
+        disk.fail(disk.calls() + nth, Fault::Death);
+        if clerk.write(3000).is_ok() {
+            break;
+        }
+        drop(clerk);
+        disk.kill();
+        let name = "journal/00000000000000000001.seg";
+        let seal = usize::try_from(used).expect("small");
+        let is_sealed = disk.contents(name).expect("it is there")[seal + 48] == 3;
+        assert!(disk.flip(name, u64::from(last.offset_of_facts) * 8));
+        let opened = Clerk::open(&disk);
+        assert_eq!(matches!(opened, Err(Error::Corrupt { .. })), is_sealed, "call {nth}");
+        proven += u32::from(is_sealed);
+    }
+    assert!(proven > 2, "{proven} times the segment was sealed and no other was there");
+}
+
+#[test]
+fn a_record_of_another_history_is_not_taken_for_the_one_that_was_written() {
+    let disk = MemoryDisk::new();
+    let mut clerk = Clerk::open(&disk).expect("it is new");
+    clerk.write(100).expect("the disk is well");
+    clerk.sync().expect("the disk is well");
+    let (here, there) = (disk.fork(), disk.fork());
+    let mut place = None;
+    for (disk, byte) in [(&here, 1), (&there, 2)] {
+        disk.kill();
+        let mut clerk = Clerk::open(disk).expect("nothing is wrong");
+        clerk.write_facts(vec![byte; 200]).expect("the disk is well");
+        clerk.sync().expect("the disk is well");
+        place = clerk.records.last().map(|record| (record.segment, record.offset_of_facts));
+        for _ in 0..2 {
+            clerk.write(50).expect("the disk is well");
+            clerk.sync().expect("the disk is well");
+        }
+    }
+    let (segment, offset) = place.expect("just written");
+    let name = format!("journal/{segment:020}.seg");
+    let start = usize::try_from(offset).expect("small") - 56;
+    let foreign = there.contents(&name).expect("it is there")[start..start + 256].to_vec();
+    here.kill();
+    assert!(here.tamper(&name, start as u64, &foreign));
+    let opened = Clerk::open(&here).err();
+    assert!(matches!(opened, Some(Error::Corrupt { .. })), "{opened:?}");
 }
 
 #[test]

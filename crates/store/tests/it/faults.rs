@@ -65,14 +65,14 @@ fn work(clerk: &mut Clerk, told: &mut Told, steps: usize) -> Result<(), Error> {
         if step % 3 != 1 {
             told.durable = clerk.sync()?;
         }
-        if step % 5 == 4 {
-            while clerk.journal.allocator.tick()? == Progress::Worked {}
-        }
-        while clerk.journal.placer.segments().len() > 2
+        while clerk.journal.placer.segments().len() > 1 + step % 2
             && let Some(oldest) = clerk.journal.placer.oldest().filter(|oldest| oldest.sealed)
         {
             clerk.journal.placer.free_oldest();
             told.freed = oldest.number;
+        }
+        if step % 2 == 0 {
+            while clerk.journal.allocator.tick()? == Progress::Worked {}
         }
     }
     Ok(())
@@ -111,6 +111,25 @@ fn what_was_told_survives_any_one_failing_call() {
         }
     }
     assert!(u64::from(failed) > calls * 3, "{failed} runs ended by a failure");
+}
+
+#[test]
+fn after_one_failure_the_writer_never_writes_again() {
+    for fault in [Fault::Io, Fault::Full, Fault::Torn] {
+        for is_sync in [false, true] {
+            let disk = MemoryDisk::new();
+            let mut clerk = Clerk::open(&disk).expect("it is new");
+            clerk.write(100).expect("the disk is well");
+            disk.fail(disk.calls() + 1, fault);
+            let failed = if is_sync { clerk.sync().map(|_| ()) } else { clerk.write(100) };
+            assert!(matches!(failed, Err(Error::Io { .. })), "{failed:?}");
+            assert_eq!(failed.err().map(|error| error.exit_status()), Some(74));
+            let calls = disk.calls();
+            assert!(clerk.sync().is_err(), "a second sync would prove nothing");
+            assert!(clerk.write(100).is_err());
+            assert_eq!(disk.calls(), calls, "the disk is not touched again");
+        }
+    }
 }
 
 #[test]
