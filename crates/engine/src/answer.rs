@@ -160,6 +160,8 @@ pub struct QueueView {
     pub now: Held,
     /// What it has counted since it was created.
     pub total: Totals,
+    /// Settles answered `too_late` since the server started.
+    pub too_late: u64,
 }
 
 /// Live records of a queue by state.
@@ -188,8 +190,6 @@ pub struct Totals {
     pub settled: std::collections::BTreeMap<Outcome, u64>,
     /// Lapsed.
     pub lapsed: u64,
-    /// Settles answered `too_late`.
-    pub too_late: u64,
     /// Attempts begun.
     pub attempts: u64,
     /// Attempts that failed and were followed by another.

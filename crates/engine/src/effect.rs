@@ -28,8 +28,6 @@ pub enum Effect {
         /// Which.
         id: DeadlineId,
     },
-    /// Something in this pull queue may be leased now.
-    Ready(QueueName),
     /// A line for the log, perhaps an alarm.
     Notice(Notice),
 }

@@ -1,0 +1,139 @@
+//! Lease, verdict and touch: the hands through which a lapse goes.
+//!
+//! A verdict counts under the lease it was made under and under no other. Repeating the verdict
+//! that was taken answers the same, so a worker that did not hear the answer may ask again.
+
+use super::{Met, No};
+use crate::answer::{Answer, Known, Refusal};
+use crate::command::Verdict;
+use crate::deadline::{Deadline, DeliveryState};
+use crate::fact::Fact;
+use crate::id::{DeliveryId, QueueName, Token};
+use crate::limits::{LEASE, LEASE_DELIVERIES};
+use crate::queue::Target;
+use crate::state::live::Phase;
+use crate::step::{Engine, Storage};
+use crate::time::Span;
+
+impl Engine {
+    pub(super) fn lease_to_worker(
+        &mut self,
+        queue: &QueueName,
+        max: usize,
+        span: Span,
+    ) -> Result<Answer, No> {
+        let no = self.known_queue(queue)?;
+        if self.state.queue(no).policy.target != Target::Pull {
+            return Err(Refusal::NotPull.into());
+        }
+        if self.storage == Storage::Full {
+            return Err(Refusal::StorageFull.into());
+        }
+        let now = self.now;
+        self.state.queue_mut(no).last_leased_at = Some(now);
+        let wanted = self.leasable(queue).min(max.min(LEASE_DELIVERIES));
+        let span = span.clamp(LEASE.0, LEASE.1);
+        Ok(Answer::Leased(self.lease(no, wanted as u64, span, false)))
+    }
+
+    pub(super) fn verdict(
+        &mut self,
+        delivery: DeliveryId,
+        token: Token,
+        verdict: Verdict,
+        known: Known,
+    ) -> Result<Answer, No> {
+        let slot = match self.delivery(delivery, known)? {
+            Held::Live(slot) => slot,
+            Held::Archived(deadline) => {
+                return if repeats(&deadline, token, &verdict) {
+                    Ok(Answer::VerdictTaken(deadline))
+                } else {
+                    Err(Refusal::LeaseLost.into())
+                };
+            }
+        };
+        let live = self.state.live(slot);
+        let (queue, id) = (live.queue, live.id);
+        let holds = live.story.as_ref().is_some_and(|story| story.token == Some(token));
+        if !holds || live.phase != Phase::Leased {
+            let deadline = self.view(slot);
+            return if repeats(&deadline, token, &verdict) {
+                Ok(Answer::VerdictTaken(deadline))
+            } else {
+                Err(Refusal::LeaseLost.into())
+            };
+        }
+        if live.story.as_ref().is_some_and(|story| story.leased_until <= self.now) {
+            // It has run out, though nobody has noticed yet.
+            self.retry_or_die(slot, "the lease ran out".into(), None, false);
+            return Err(Refusal::LeaseLost.into());
+        }
+        match verdict {
+            Verdict::Done => {
+                self.emit(Fact::Delivered { queue, id, superseded: false });
+            }
+            Verdict::Superseded => {
+                self.emit(Fact::Delivered { queue, id, superseded: true });
+            }
+            Verdict::Retry { error, after } => self.retry_or_die(slot, error, after, true),
+            Verdict::Dead { error } => self.die(slot, error),
+        }
+        Ok(Answer::VerdictTaken(self.view(slot)))
+    }
+
+    pub(super) fn touch(
+        &mut self,
+        delivery: DeliveryId,
+        token: Token,
+        span: Span,
+        known: Known,
+    ) -> Result<Answer, No> {
+        let Held::Live(slot) = self.delivery(delivery, known)? else {
+            return Err(Refusal::LeaseLost.into());
+        };
+        let live = self.state.live(slot);
+        let (queue, id) = (live.queue, live.id);
+        let holds = live.phase == Phase::Leased
+            && live
+                .story
+                .as_ref()
+                .is_some_and(|story| story.token == Some(token) && story.leased_until > self.now);
+        if !holds {
+            return Err(Refusal::LeaseLost.into());
+        }
+        let leased_until = self.now.plus(span.clamp(LEASE.0, LEASE.1));
+        self.emit(Fact::Touched { queue, id, until: leased_until });
+        Ok(Answer::Touched { leased_until })
+    }
+
+    /// The lapsed deadline that a delivery id names.
+    fn delivery(&mut self, delivery: DeliveryId, known: Known) -> Result<Held, No> {
+        if delivery.directory != self.state.directory {
+            return Err(Refusal::UnknownDelivery.into());
+        }
+        match self.meet_id(delivery.deadline, delivery.generation, known)? {
+            Met::Live(slot) if self.state.view(slot).delivery.is_some() => Ok(Held::Live(slot)),
+            Met::Archived(deadline) if deadline.delivery.is_some() => Ok(Held::Archived(deadline)),
+            Met::Live(_) | Met::Archived(_) | Met::Nothing => Err(Refusal::UnknownDelivery.into()),
+        }
+    }
+}
+
+enum Held {
+    Live(u32),
+    Archived(Box<Deadline>),
+}
+
+/// Is this the verdict that was taken under this lease?
+fn repeats(deadline: &Deadline, token: Token, verdict: &Verdict) -> bool {
+    let Some(delivery) = &deadline.delivery else { return false };
+    let same = match (delivery.state, verdict) {
+        (DeliveryState::Done, Verdict::Done)
+        | (DeliveryState::Superseded, Verdict::Superseded)
+        | (DeliveryState::Dead, Verdict::Dead { .. })
+        | (DeliveryState::Ready | DeliveryState::Dead, Verdict::Retry { .. }) => true,
+        _ => false,
+    };
+    same && delivery.token == Some(token)
+}

@@ -1,0 +1,210 @@
+//! Schedule: promise to act at a time, unless settled before.
+
+use super::{Met, No};
+use crate::answer::{Answer, Known, Refusal};
+use crate::command::{DEFAULT_PRIORITY, IfExists, Schedule, When};
+use crate::deadline::{Deadline, PayloadAt, State};
+use crate::effect::Notice;
+use crate::fact::{Fact, PayloadField};
+use crate::id::{DeadlineId, Generation, QueueName, QueueNo};
+use crate::limits;
+use crate::queue::{Policy, Target};
+use crate::record::payload_hash;
+use crate::state::live::Phase;
+use crate::step::{Engine, Storage};
+use crate::time::{Span, Time};
+
+/// How long after the last lease a pull queue still counts as worked on.
+const WORKED_ON: Span = Span::from_mins(10);
+
+impl Engine {
+    pub(super) fn schedule(&mut self, schedule: Schedule, known: Known) -> Result<Answer, No> {
+        let no = match self.state.queue_no(&schedule.at.queue) {
+            Some(no) => no,
+            None => self.create_queue_for(&schedule)?,
+        };
+        match self.meet(&schedule.at, known)? {
+            Met::Nothing => self.next_generation(no, schedule, None),
+            Met::Live(slot) if self.state.live(slot).phase == Phase::Remembered => {
+                self.born_settled(slot, no, schedule)
+            }
+            Met::Live(slot) => {
+                let deadline = self.state.view(slot);
+                let hash = self.state.live(slot).home.hash;
+                self.again(no, schedule, deadline, Some(hash))
+            }
+            Met::Archived(deadline) => self.again(no, schedule, *deadline, None),
+        }
+    }
+
+    /// The deadline is there already: `if_exists` says what then.
+    fn again(
+        &mut self,
+        no: QueueNo,
+        schedule: Schedule,
+        existing: Deadline,
+        hash: Option<u32>,
+    ) -> Result<Answer, No> {
+        let over = existing.is_final();
+        let next = match schedule.if_exists {
+            IfExists::Fail => return Err(Refusal::AlreadyExists(Box::new(existing)).into()),
+            IfExists::Renew => over,
+            IfExists::Replace if over || existing.state == State::Pending => true,
+            IfExists::Replace => {
+                return Err(Refusal::DeliveryUnderWay(Box::new(existing)).into());
+            }
+            IfExists::Keep => false,
+        };
+        if next {
+            return self.next_generation(no, schedule, Some(&existing));
+        }
+        Ok(Answer::Scheduled {
+            created: false,
+            differs: differs(&schedule, &existing, hash),
+            nobody_acts: self.nobody_acts(no),
+            deadline: Box::new(existing),
+        })
+    }
+
+    /// A new generation begins.
+    fn next_generation(
+        &mut self,
+        no: QueueNo,
+        schedule: Schedule,
+        before: Option<&Deadline>,
+    ) -> Result<Answer, No> {
+        let due = self.due_of(self.state.queue(no).policy.default_delay, &schedule)?;
+        self.room_for_more()?;
+        let (id, generation) = match before {
+            Some(before) => (before.id, before.generation.next()),
+            None => (self.state.next_id, Generation::FIRST),
+        };
+        let replaces = before.is_some_and(|before| before.state == State::Pending);
+        let slot = self.write_schedule(no, id, generation, due, replaces, schedule);
+        Ok(Answer::Scheduled {
+            created: true,
+            differs: Vec::new(),
+            nobody_acts: self.nobody_acts(no),
+            deadline: self.view(slot),
+        })
+    }
+
+    /// The settle came first and was remembered.
+    fn born_settled(&mut self, slot: u32, no: QueueNo, schedule: Schedule) -> Result<Answer, No> {
+        let due = self.due_of(self.state.queue(no).policy.default_delay, &schedule)?;
+        self.room_for_more()?;
+        let live = self.state.live(slot);
+        let (id, outcome) = (live.id, live.story.as_ref().and_then(|story| story.outcome.clone()));
+        let outcome = outcome.expect("a remembered settle has its outcome");
+        let slot = self.write_schedule(no, id, Generation::FIRST, due, false, schedule);
+        self.emit(Fact::Settled { queue: no, id, outcome });
+        Ok(Answer::Scheduled {
+            created: true,
+            differs: Vec::new(),
+            nobody_acts: false,
+            deadline: self.view(slot),
+        })
+    }
+
+    fn write_schedule(
+        &mut self,
+        queue: QueueNo,
+        id: DeadlineId,
+        generation: Generation,
+        due: Time,
+        replaces: bool,
+        schedule: Schedule,
+    ) -> u32 {
+        let fact = Fact::Scheduled {
+            queue,
+            id,
+            generation,
+            key: schedule.at.key,
+            due,
+            priority: schedule.priority.unwrap_or(DEFAULT_PRIORITY),
+            replaces,
+            payload: schedule.payload.map_or(PayloadField::None, PayloadField::Bytes),
+        };
+        self.emit(fact).expect("a schedule leaves a record")
+    }
+
+    /// When it is due, if it may be due then.
+    fn due_of(&self, default_delay: Option<Span>, schedule: &Schedule) -> Result<Time, Refusal> {
+        let due = match schedule.when {
+            When::Due(due) => due,
+            When::After(span) => self.now.plus(span),
+            When::Default => self.now.plus(default_delay.ok_or(Refusal::NoDueTime)?),
+        };
+        if due > self.now.plus(limits::HORIZON) {
+            return Err(Refusal::DueTooFar);
+        }
+        if due < self.now.minus(limits::PAST) && !schedule.allow_past {
+            return Err(Refusal::DueInPast);
+        }
+        Ok(due)
+    }
+
+    pub(super) fn room_for_more(&self) -> Result<(), Refusal> {
+        if self.storage >= Storage::Low {
+            Err(Refusal::StorageLow)
+        } else if self.state.records.len() >= self.limits.max_deadlines {
+            Err(Refusal::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Only a schedule that would succeed creates its queue.
+    fn create_queue_for(&mut self, schedule: &Schedule) -> Result<QueueNo, Refusal> {
+        if !self.limits.auto_create_queues {
+            return Err(Refusal::UnknownQueue);
+        }
+        self.due_of(Policy::default().default_delay, schedule)?;
+        self.room_for_more()?;
+        self.create_queue(&schedule.at.queue, Policy::default(), false)
+    }
+
+    pub(super) fn create_queue(
+        &mut self,
+        name: &QueueName,
+        policy: Policy,
+        declared: bool,
+    ) -> Result<QueueNo, Refusal> {
+        if self.state.queues.len() >= limits::QUEUES {
+            return Err(Refusal::TooManyQueues);
+        }
+        let queue = self.state.next_queue;
+        let (name, policy) = (name.clone(), Box::new(policy));
+        self.emit(Fact::QueueSet { queue, name: name.clone(), policy, declared });
+        self.notice(Notice::QueueCreated(name));
+        Ok(queue)
+    }
+
+    /// Is the target `pull`, and has no worker leased lately?
+    fn nobody_acts(&self, no: QueueNo) -> bool {
+        let queue = self.state.queue(no);
+        queue.policy.target == Target::Pull
+            && queue.last_leased_at.is_none_or(|at| self.now.since(at) > WORKED_ON)
+    }
+}
+
+/// What of an existing record is not as asked. Only what was asked is compared; a delay counts from
+/// the record's own creation, so that a retried request does not differ.
+fn differs(schedule: &Schedule, existing: &Deadline, hash: Option<u32>) -> Vec<&'static str> {
+    let due_differs = match schedule.when {
+        When::Default => false,
+        When::After(span) => existing.due != existing.created_at.plus(span),
+        When::Due(due) => existing.due != due,
+    };
+    let payload_differs = schedule.payload.as_ref().is_some_and(|asked| match &existing.payload {
+        PayloadAt::None => true,
+        PayloadAt::Gone => false,
+        PayloadAt::Here(payload) => payload != asked,
+        PayloadAt::Stored(_) => hash != Some(payload_hash(asked)),
+    });
+    let priority_differs = schedule.priority.is_some_and(|asked| existing.priority != asked);
+    [("due", due_differs), ("payload", payload_differs), ("priority", priority_differs)]
+        .into_iter()
+        .filter_map(|(name, differs)| differs.then_some(name))
+        .collect()
+}

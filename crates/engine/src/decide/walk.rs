@@ -1,0 +1,67 @@
+//! Commands about many deadlines: a slice of a scan, and the beginning of a shift.
+
+use super::No;
+use crate::answer::{Answer, Refusal, ShiftView};
+use crate::command::{Filter, Scan};
+use crate::deadline::Deadline;
+use crate::fact::{Fact, Shift};
+use crate::id::{DeadlineId, QueueName};
+use crate::limits::SLICE;
+use crate::state::live::{Live, Phase};
+use crate::step::{Engine, Storage};
+use crate::time::Time;
+
+impl Engine {
+    pub(super) fn scan(&mut self, scan: &Scan) -> Result<Answer, No> {
+        let no = self.known_queue(&scan.queue)?;
+        let end = self.state.records.slots();
+        let slice = u32::try_from(SLICE).unwrap_or(u32::MAX);
+        let until = end.min(scan.from_slot.saturating_add(slice));
+        let mut order: Vec<(Time, DeadlineId, u32)> = (scan.from_slot..until)
+            .filter_map(|slot| {
+                let live = self.state.records.get(slot)?;
+                let after = scan.after.is_none_or(|after| (live.due, live.id) > after);
+                let shown = after && live.queue == no && matches(&scan.filter, live);
+                shown.then_some((live.due, live.id, slot))
+            })
+            .collect();
+        order.sort_unstable();
+        order.truncate(scan.limit);
+        let found: Vec<Deadline> =
+            order.into_iter().map(|(_, _, slot)| self.state.view(slot)).collect();
+        Ok(Answer::Scanned { found, next_slot: (until < end).then_some(until) })
+    }
+
+    pub(super) fn begin_shift(
+        &mut self,
+        queue: &QueueName,
+        from: Time,
+        to: Time,
+        by_ms: i64,
+    ) -> Result<Answer, No> {
+        let no = self.known_queue(queue)?;
+        if self.storage >= Storage::Low {
+            return Err(Refusal::StorageLow.into());
+        }
+        if self.state.queue(no).shift.is_some() {
+            return Err(Refusal::ShiftUnderWay.into());
+        }
+        let below = self.state.next_id;
+        let shift = Shift { from, to, by_ms, below, cursor: DeadlineId(1), moved: 0 };
+        self.emit(Fact::ShiftBegun { queue: no, shift });
+        self.work.shift(no);
+        // A small queue is done at once; a large one goes on with the next steps.
+        let moved = self.advance_shift(no);
+        let finished = self.state.queue(no).shift.is_none();
+        Ok(Answer::Shift(ShiftView { moved, finished }))
+    }
+}
+
+fn matches(filter: &Filter, live: &Live) -> bool {
+    live.phase != Phase::Remembered
+        && filter.state.is_none_or(|state| live.phase.state() == state)
+        && filter.delivery.is_none_or(|delivery| live.phase.delivery_state() == Some(delivery))
+        && filter.due_from.is_none_or(|from| live.due >= from)
+        && filter.due_to.is_none_or(|to| live.due < to)
+        && filter.key_prefix.as_ref().is_none_or(|prefix| live.key.as_str().starts_with(prefix))
+}

@@ -1,0 +1,271 @@
+//! A live record, as compact as a hundred million of them must be.
+//!
+//! What every deadline has stands in [`Live`]; what only some have (a freeze, a delivery, a
+//! timeline of more than its beginning) stands in a [`Story`] that is allocated when the first such
+//! thing happens.
+
+use std::sync::Arc;
+
+use crate::deadline::{
+    Deadline, Delivery, DeliveryState, Event, Ladder, PayloadAt, PayloadKind, State, Stored, What,
+};
+use crate::fact::PayloadField;
+use crate::id::{
+    DeadlineId, DeliveryId, DirectoryId, Generation, Key, Outcome, QueueName, QueueNo, Token,
+};
+use crate::limits::TIMELINE_EVENTS;
+use crate::time::{Span, Time};
+
+/// Where a live record stands: state and delivery state in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not a deadline yet: a settle that came before its schedule; `due` is when it is forgotten.
+    Remembered,
+    Pending,
+    Settled,
+    Ready,
+    Leased,
+    Done,
+    Superseded,
+    Dead,
+}
+
+impl Phase {
+    pub(crate) const COUNT: usize = 8;
+
+    pub(crate) fn is_final(self) -> bool {
+        matches!(self, Phase::Settled | Phase::Done | Phase::Superseded)
+    }
+
+    fn of(deadline: &Deadline) -> Phase {
+        match (deadline.state, &deadline.delivery) {
+            (State::Pending, _) => Phase::Pending,
+            (State::Settled, _) => Phase::Settled,
+            (State::Lapsed, None) => Phase::Ready,
+            (State::Lapsed, Some(delivery)) => match delivery.state {
+                DeliveryState::Ready => Phase::Ready,
+                DeliveryState::Leased => Phase::Leased,
+                DeliveryState::Done => Phase::Done,
+                DeliveryState::Superseded => Phase::Superseded,
+                DeliveryState::Dead => Phase::Dead,
+            },
+        }
+    }
+
+    pub(crate) fn delivery_state(self) -> Option<DeliveryState> {
+        match self {
+            Phase::Remembered | Phase::Pending | Phase::Settled => None,
+            Phase::Ready => Some(DeliveryState::Ready),
+            Phase::Leased => Some(DeliveryState::Leased),
+            Phase::Done => Some(DeliveryState::Done),
+            Phase::Superseded => Some(DeliveryState::Superseded),
+            Phase::Dead => Some(DeliveryState::Dead),
+        }
+    }
+
+    pub(crate) fn state(self) -> State {
+        match self {
+            Phase::Remembered | Phase::Pending => State::Pending,
+            Phase::Settled => State::Settled,
+            Phase::Ready | Phase::Leased | Phase::Done | Phase::Superseded | Phase::Dead => {
+                State::Lapsed
+            }
+        }
+    }
+}
+
+/// Which list of its queue a record stands in; not journalled, rebuilt at the opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In none.
+    Nowhere,
+    /// Waiting to be handed out.
+    Waiting,
+    /// Due, but lapsing is withheld.
+    Parked,
+}
+
+/// A live record.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) id: DeadlineId,
+    pub(crate) key: Key,
+    pub(crate) due: Time,
+    pub(crate) created_at: Time,
+    /// The time of its earliest entry in the timer index; `NEVER` when it has none.
+    pub(crate) armed: Time,
+    pub(crate) queue: QueueNo,
+    pub(crate) generation: Generation,
+    pub(crate) priority: u32,
+    pub(crate) home: Home,
+    pub(crate) phase: Phase,
+    pub(crate) place: Place,
+    pub(crate) story: Option<Box<Story>>,
+}
+
+/// Where in the journal the record's latest complete fact lies: its payload, or its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Home {
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+    pub(crate) bytes: u32,
+    pub(crate) hash: u32,
+    pub(crate) kind: Option<PayloadKind>,
+}
+
+impl Home {
+    /// The home that a fact gives, before its record has been placed.
+    pub(crate) fn of(payload: &PayloadField, segment: u32, facts_offset: u32) -> Home {
+        match payload {
+            PayloadField::At { offset, bytes, kind, hash } => Home {
+                segment,
+                offset: facts_offset + offset,
+                bytes: *bytes,
+                hash: *hash,
+                kind: Some(*kind),
+            },
+            PayloadField::None | PayloadField::Bytes(_) => {
+                Home { segment, offset: facts_offset, bytes: 0, hash: 0, kind: None }
+            }
+        }
+    }
+
+    pub(crate) fn payload(&self) -> PayloadAt {
+        match self.kind {
+            None => PayloadAt::None,
+            Some(kind) => PayloadAt::Stored(Stored {
+                segment: self.segment,
+                offset: self.offset,
+                bytes: self.bytes,
+                kind,
+            }),
+        }
+    }
+}
+
+/// What happened to a record beyond being scheduled.
+#[derive(Debug, Default)]
+pub(crate) struct Story {
+    pub(crate) frozen_until: Time,
+    pub(crate) frozen_for: Span,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) lapsed_at: Time,
+    pub(crate) attempts: u32,
+    pub(crate) next_attempt_at: Time,
+    pub(crate) leased_until: Time,
+    pub(crate) token: Option<Token>,
+    pub(crate) held_here: bool,
+    pub(crate) ladder: Option<Ladder>,
+    pub(crate) last_error: Option<Arc<str>>,
+    pub(crate) finished_at: Option<Time>,
+    pub(crate) timeline: Vec<Event>,
+}
+
+impl Live {
+    /// The story, begun if need be with the line that says how it was scheduled.
+    pub(crate) fn story(&mut self) -> &mut Story {
+        let first = Event { at: self.created_at, what: What::Scheduled { due: self.due } };
+        self.story
+            .get_or_insert_with(|| Box::new(Story { timeline: vec![first], ..Story::default() }))
+    }
+
+    /// Adds a line to the timeline; the first line and the latest are kept.
+    pub(crate) fn tell(&mut self, at: Time, what: What) {
+        let timeline = &mut self.story().timeline;
+        if timeline.len() == TIMELINE_EVENTS {
+            timeline.remove(1);
+        }
+        timeline.push(Event { at, what });
+    }
+
+    /// The later of due and the end of a freeze: when the clock runs out, before grace.
+    pub(crate) fn runs_out_at(&self) -> Time {
+        self.story.as_ref().map_or(self.due, |story| self.due.max(story.frozen_until))
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.story.as_ref().map_or(0, |story| story.attempts)
+    }
+
+    pub(crate) fn delivery_id(&self, directory: DirectoryId) -> DeliveryId {
+        DeliveryId { directory, deadline: self.id, generation: self.generation }
+    }
+
+    /// The whole record, as it is shown.
+    pub(crate) fn view(&self, queue: &QueueName, directory: DirectoryId) -> Deadline {
+        let empty = Story::default();
+        let story = self.story.as_deref().unwrap_or(&empty);
+        let first = || vec![Event { at: self.created_at, what: What::Scheduled { due: self.due } }];
+        let delivery = self.phase.delivery_state().map(|state| Delivery {
+            id: self.delivery_id(directory),
+            state,
+            attempts: story.attempts,
+            next_attempt_at: (state == DeliveryState::Ready).then_some(story.next_attempt_at),
+            leased_until: (state == DeliveryState::Leased).then_some(story.leased_until),
+            token: story.token,
+            last_error: story.last_error.clone(),
+            finished_at: story.finished_at,
+            ladder: story.ladder.unwrap_or(Ladder { attempts: 0, since: story.lapsed_at }),
+            held_here: story.held_here,
+        });
+        let state = self.phase.state();
+        Deadline {
+            queue_no: self.queue,
+            queue: queue.clone(),
+            key: self.key.clone(),
+            id: self.id,
+            generation: self.generation,
+            state,
+            due: self.due,
+            created_at: self.created_at,
+            priority: self.priority,
+            frozen_until: (story.frozen_until > Time::ZERO).then_some(story.frozen_until),
+            frozen_for: story.frozen_for,
+            outcome: story.outcome.clone(),
+            settled_at: (state == State::Settled).then_some(story.finished_at).flatten(),
+            lapsed_at: (state == State::Lapsed).then_some(story.lapsed_at),
+            delivery,
+            payload: self.home.payload(),
+            timeline: if story.timeline.is_empty() { first() } else { story.timeline.clone() },
+        }
+    }
+
+    /// The record that a view was made of: what `Restated` brings back.
+    pub(crate) fn of_view(deadline: Deadline, home: Home) -> Live {
+        let phase = Phase::of(&deadline);
+        let mut story = Story {
+            frozen_until: deadline.frozen_until.unwrap_or(Time::ZERO),
+            frozen_for: deadline.frozen_for,
+            outcome: deadline.outcome,
+            lapsed_at: deadline.lapsed_at.unwrap_or(Time::ZERO),
+            finished_at: deadline.settled_at,
+            timeline: deadline.timeline,
+            ..Story::default()
+        };
+        if let Some(delivery) = deadline.delivery {
+            story.attempts = delivery.attempts;
+            story.next_attempt_at = delivery.next_attempt_at.unwrap_or(Time::ZERO);
+            story.leased_until = delivery.leased_until.unwrap_or(Time::ZERO);
+            story.token = delivery.token;
+            story.held_here = delivery.held_here;
+            story.ladder = Some(delivery.ladder);
+            story.last_error = delivery.last_error;
+            story.finished_at = delivery.finished_at;
+        }
+        let nothing_happened = phase == Phase::Pending && story.timeline.len() == 1;
+        Live {
+            id: deadline.id,
+            key: deadline.key,
+            due: deadline.due,
+            created_at: deadline.created_at,
+            armed: Time::NEVER,
+            queue: deadline.queue_no,
+            generation: deadline.generation,
+            priority: deadline.priority,
+            home,
+            phase,
+            place: Place::Nowhere,
+            story: (!nothing_happened).then(|| Box::new(story)),
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The engine, one step at a time.
+//!
+//! A step begins with a reading of the clocks, does a bounded slice of what has fallen due, decides
+//! the commands that came, hands out what may be handed out, and ends with its facts as bytes and
+//! its effects as values. The shell makes the facts durable and only then lets answers and effects
+//! go. All of a step happens at one time.
+
+use crate::answer::{Answer, GuardReason, Known};
+use crate::apply::{ReplayFault, Written, apply};
+use crate::clock::{GuardChange, JournalClock, Reading};
+use crate::command::Command;
+use crate::deadline::Stored;
+use crate::effect::{Effect, Notice};
+use crate::fact::{Fact, PayloadField};
+use crate::id::{DeadlineId, DirectoryId, QueueNo, Seq};
+use crate::limits::{Limits, RECOVERY};
+use crate::record;
+use crate::state::State;
+use crate::state::live::Phase;
+use crate::time::{Span, Time};
+
+/// How much room the disk has for facts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Storage {
+    /// Enough.
+    #[default]
+    Plenty,
+    /// The reserve is touched: schedule, replace, extend and freeze are refused.
+    Low,
+    /// The reserve is nearly gone: lapses and leases wait too.
+    Full,
+}
+
+/// What a step leaves to the shell.
+#[derive(Debug)]
+pub struct Step {
+    /// Journal time.
+    pub at: Time,
+    /// The sequence of its first fact.
+    pub first_seq: Seq,
+    /// How many facts.
+    pub count: u32,
+    /// Their bytes: one journal record.
+    pub facts: Vec<u8>,
+    /// What to do once they are durable.
+    pub effects: Vec<Effect>,
+}
+
+/// A journal record to be replayed.
+#[derive(Clone, Copy, Debug)]
+pub struct Replayed<'a> {
+    /// The segment it lies in.
+    pub segment: u32,
+    /// Where its facts begin there.
+    pub facts_offset: u32,
+    /// The sequence of its first fact.
+    pub first_seq: Seq,
+    /// Journal time.
+    pub at: Time,
+    /// Its facts.
+    pub facts: &'a [u8],
+}
+
+/// The rules and everything they hold.
+pub struct Engine {
+    pub(crate) state: State,
+    pub(crate) clock: JournalClock,
+    pub(crate) limits: Limits,
+    pub(crate) storage: Storage,
+    pub(crate) now: Time,
+    pub(crate) work: crate::due::Work,
+    /// The queue whose turn it was last.
+    pub(crate) last_turn: QueueNo,
+    /// Facts about unknown deadlines below this number belong to segments that are gone.
+    known_from: Option<DeadlineId>,
+    next_seq: Seq,
+    first_seq: Seq,
+    facts: Vec<u8>,
+    effects: Vec<Effect>,
+    /// Records whose home is in this step's record.
+    unplaced: Vec<u32>,
+}
+
+impl Engine {
+    /// An engine that knows nothing. The seed is the directory's, so that keys cannot be chosen to collide.
+    pub fn new(directory: DirectoryId, seed: [u64; 2], limits: Limits) -> Engine {
+        Engine {
+            state: State::new(directory, seed),
+            clock: JournalClock::new(&limits),
+            limits,
+            storage: Storage::Plenty,
+            now: Time::ZERO,
+            work: crate::due::Work::default(),
+            last_turn: QueueNo(0),
+            known_from: None,
+            next_seq: 1,
+            first_seq: 1,
+            facts: Vec::new(),
+            effects: Vec::new(),
+            unplaced: Vec::new(),
+        }
+    }
+
+    // Replay.
+
+    /// Applies a record of the journal; the records come in order, from the oldest there is.
+    pub fn replay(&mut self, replayed: Replayed<'_>) -> Result<(), ReplayFault> {
+        self.next_seq = replayed.first_seq;
+        for fact in record::read(replayed.facts) {
+            let fact = fact.map_err(ReplayFault::Undecodable)?;
+            self.check(&fact)?;
+            if let Fact::Base(base) = &fact {
+                self.clock.restore(replayed.at, base.guard);
+                self.known_from.get_or_insert(base.next_id);
+            }
+            if let Fact::Guard(guard) = fact {
+                self.clock.restore(replayed.at, guard);
+            }
+            let written = Written {
+                seq: self.next_seq,
+                at: replayed.at,
+                segment: replayed.segment,
+                facts_offset: replayed.facts_offset,
+            };
+            apply(&mut self.state, &mut self.effects, written, fact);
+            self.next_seq += 1;
+        }
+        self.clock.seen(replayed.at);
+        self.first_seq = self.next_seq;
+        Ok(())
+    }
+
+    fn check(&self, fact: &Fact) -> Result<(), ReplayFault> {
+        if let Some(queue) = fact.queue()
+            && !self.state.queues.contains_key(&queue)
+        {
+            return Err(ReplayFault::UnknownQueue(queue));
+        }
+        if let Some(id) = fact.about()
+            && self.state.slot_of_id(id).is_none()
+            && self.known_from.is_none_or(|known_from| id >= known_from)
+        {
+            return Err(ReplayFault::UnknownDeadline(id));
+        }
+        Ok(())
+    }
+
+    /// Effects that replay has repeated: only those for the archive are of use, and harmless twice.
+    pub fn replayed_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Begins to serve, once everything is replayed: a step like any other, to be finished as one.
+    pub fn open(&mut self, reading: Reading) {
+        let before = self.clock.now();
+        let change = self.clock.read(reading);
+        self.now = self.clock.now();
+        let downtime = if before == Time::ZERO { Span::ZERO } else { self.now.since(before) };
+        let recovery_until = self.state.recovery_until.max(self.now.plus(downtime.min(RECOVERY)));
+        self.emit(Fact::Opened { recovery_until });
+        self.guard_changed(change);
+        for slot in 0..self.state.records.slots() {
+            let Some(live) = self.state.records.get(slot) else { continue };
+            let (queue, id) = (live.queue, live.id);
+            if live.phase == Phase::Leased
+                && live.story.as_ref().is_some_and(|story| story.held_here)
+            {
+                self.emit(Fact::Retried {
+                    queue,
+                    id,
+                    next_attempt_at: self.now,
+                    error: "the server restarted during the attempt".into(),
+                    by_verdict: false,
+                });
+            } else {
+                self.look(slot);
+            }
+        }
+        self.work.resume_shifts(&self.state);
+        let opened = Notice::Opened { at: self.now, recovery_until };
+        self.effects.push(Effect::Notice(opened));
+    }
+
+    // Steps.
+
+    /// Begins a step: from here to `finish` it is one time.
+    pub fn begin(&mut self, reading: Reading, storage: Storage) {
+        let change = self.clock.read(reading);
+        self.now = self.clock.now();
+        if self.storage == Storage::Full && storage != Storage::Full {
+            self.work.unpark_all(&self.state);
+        }
+        self.storage = storage;
+        self.guard_changed(change);
+        self.state.withheld = self.clock.guard().is_some() || storage == Storage::Full;
+    }
+
+    /// Decides one command. `known` says what the archive has on it, if somebody has looked.
+    pub fn decide(&mut self, command: Command, known: Known) -> Answer {
+        match self.decided(command, known) {
+            Ok(answer) => answer,
+            Err(crate::decide::No::Refused(refusal)) => Answer::Refused(refusal),
+            Err(crate::decide::No::LookUp(wanted)) => Answer::LookUp(wanted),
+        }
+    }
+
+    /// Says that time has passed, so that a restart does not take it for downtime.
+    pub fn stamp_alive(&mut self) {
+        self.emit(Fact::Alive);
+    }
+
+    /// Bytes of facts in this step so far: the shell stops gathering when they are many.
+    pub fn step_bytes(&self) -> usize {
+        self.facts.len()
+    }
+
+    /// Ends the step.
+    pub fn finish(&mut self) -> Step {
+        let first_seq = std::mem::replace(&mut self.first_seq, self.next_seq);
+        Step {
+            at: self.now,
+            first_seq,
+            count: u32::try_from(self.next_seq - first_seq).expect("a step has few facts"),
+            facts: std::mem::take(&mut self.facts),
+            effects: std::mem::take(&mut self.effects),
+        }
+    }
+
+    /// Says where the facts of the step that was just finished will lie.
+    pub fn placed(&mut self, segment: u32, facts_offset: u32) {
+        for slot in self.unplaced.drain(..) {
+            if let Some(live) = self.state.records.get_mut(slot)
+                && live.home.segment == Stored::THIS_STEP
+            {
+                live.home.segment = segment;
+                live.home.offset += facts_offset;
+            }
+        }
+    }
+
+    /// The facts of the record that opens a segment. Between steps only.
+    pub fn base(&mut self) -> Step {
+        assert!(self.facts.is_empty(), "a base is written between steps");
+        let base = self.state.base(self.clock.guard());
+        record::write(&mut self.facts, Fact::Base(Box::new(base)));
+        self.next_seq += 1;
+        self.finish()
+    }
+
+    /// When the engine wants to be stepped again, if nobody asks anything before.
+    pub fn next_wake(&self) -> Option<Time> {
+        if self.storage == Storage::Full {
+            return None;
+        }
+        let due = self.state.timers.next_wake().map(Time::from_millis);
+        due.into_iter().chain(self.next_handout()).min()
+    }
+
+    // Archive.
+
+    /// Forgets final records that the archive holds durably up to this fact; at most `max` of them.
+    /// Says which keys went, and whether there are more.
+    pub fn evict(&mut self, archived: Seq, max: usize) -> (Vec<crate::command::Address>, bool) {
+        let mut gone = Vec::new();
+        while gone.len() < max {
+            let Some((seq, slot, id, generation)) = self.state.finals.front().copied() else {
+                break;
+            };
+            if seq > archived {
+                break;
+            }
+            self.state.finals.pop_front();
+            let still_there = self.state.records.get(slot).is_some_and(|live| {
+                live.id == id && live.generation == generation && live.phase.is_final()
+            });
+            if still_there {
+                let live = self.state.live(slot);
+                gone.push(crate::command::Address {
+                    queue: self.state.queue(live.queue).name.clone(),
+                    key: live.key.clone(),
+                });
+                self.state.remove(slot);
+            }
+        }
+        self.state.erased.retain(|_, seq| *seq > archived);
+        let more = self.state.finals.front().is_some_and(|(seq, ..)| *seq <= archived);
+        (gone, more)
+    }
+
+    // Cleaning.
+
+    /// Restates what is still live of a record of the oldest segment. Within a step.
+    pub fn restate(&mut self, replayed: Replayed<'_>) -> Result<usize, ReplayFault> {
+        let mut restated = 0;
+        for fact in record::read(replayed.facts) {
+            let fact = fact.map_err(ReplayFault::Undecodable)?;
+            let (id, payload) = match &fact {
+                Fact::Scheduled { id, payload, .. } => (*id, payload),
+                Fact::Restated { deadline, payload } => (deadline.id, payload),
+                Fact::Remembered { id, .. } => (*id, &PayloadField::None),
+                _ => continue,
+            };
+            let Some(slot) = self.state.slot_of_id(id) else { continue };
+            let live = self.state.live(slot);
+            let home =
+                crate::state::live::Home::of(payload, replayed.segment, replayed.facts_offset);
+            if live.home != home || live.phase.is_final() {
+                continue;
+            }
+            let payload = bytes_of(payload, replayed.facts);
+            let again = self.restated(slot, payload);
+            self.emit(again);
+            restated += 1;
+        }
+        Ok(restated)
+    }
+
+    fn restated(&self, slot: u32, payload: PayloadField) -> Fact {
+        let live = self.state.live(slot);
+        match (live.phase, live.story.as_ref().and_then(|story| story.outcome.clone())) {
+            (Phase::Remembered, Some(outcome)) => Fact::Remembered {
+                queue: live.queue,
+                id: live.id,
+                key: live.key.clone(),
+                outcome,
+                until: live.due,
+            },
+            _ => Fact::Restated { deadline: Box::new(self.state.view(slot)), payload },
+        }
+    }
+
+    // Within.
+
+    /// Writes a fact, applies it, and brings up to date what depends on it.
+    pub(crate) fn emit(&mut self, fact: Fact) -> Option<u32> {
+        let has_home = matches!(
+            fact,
+            Fact::Scheduled { .. } | Fact::Restated { .. } | Fact::Remembered { .. }
+        );
+        let fact = record::write(&mut self.facts, fact);
+        let written = Written {
+            seq: self.next_seq,
+            at: self.now,
+            segment: Stored::THIS_STEP,
+            facts_offset: 0,
+        };
+        self.next_seq += 1;
+        let slot = apply(&mut self.state, &mut self.effects, written, fact)?;
+        if has_home {
+            self.unplaced.push(slot);
+        }
+        self.look(slot);
+        Some(slot)
+    }
+
+    /// Brings lists and timers of a record up to date; what is overdue comes up with the next slice.
+    pub(crate) fn look(&mut self, slot: u32) {
+        if self.state.refresh(slot, self.now).is_some() {
+            self.state.arm(slot, self.now);
+        }
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        self.effects.push(Effect::Notice(notice));
+    }
+
+    pub(crate) fn effect(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    /// The sequence that the next fact will have.
+    pub(crate) fn next_seq(&self) -> Seq {
+        self.next_seq
+    }
+
+    pub(crate) fn guard_changed(&mut self, change: Option<GuardChange>) {
+        let (guard, notice): (Option<GuardReason>, Notice) = match change {
+            None => return,
+            Some(GuardChange::Up(reason)) => (Some(reason), Notice::ClockGuardUp(reason)),
+            Some(GuardChange::Down) => (None, Notice::ClockGuardDown),
+        };
+        self.emit(Fact::Guard(guard));
+        self.notice(notice);
+        self.state.withheld = guard.is_some() || self.storage == Storage::Full;
+        if guard.is_none() {
+            self.work.unpark_all(&self.state);
+        }
+    }
+}
+
+/// The payload that a fact read from a segment carries, to be written again.
+fn bytes_of(payload: &PayloadField, facts: &[u8]) -> PayloadField {
+    match payload {
+        PayloadField::At { offset, bytes, kind, .. } => {
+            let begin = *offset as usize;
+            PayloadField::Bytes(crate::deadline::Payload {
+                kind: *kind,
+                bytes: facts[begin..begin + *bytes as usize].into(),
+            })
+        }
+        other => other.clone(),
+    }
+}
