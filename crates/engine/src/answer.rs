@@ -72,7 +72,7 @@ pub enum Answer {
 }
 
 /// What must be looked up in the archive before a command can be decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wanted {
     /// The latest generation of a (queue, key).
     Key(crate::command::Address),

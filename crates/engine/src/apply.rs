@@ -175,7 +175,9 @@ fn put(state: &mut State, live: Live) -> u32 {
     let before = state.live_mut(slot);
     // Its timer entry is a hint about the slot and stays good.
     let armed = before.armed;
+    let (bytes_before, bytes) = (before.stated_bytes(), live.stated_bytes());
     *before = Live { armed, ..live };
+    state.live_bytes = state.live_bytes + bytes - bytes_before;
     slot
 }
 

@@ -66,8 +66,9 @@ pub enum Command {
         queue: QueueName,
         /// Its rules from now on.
         policy: Box<Policy>,
-        /// By the configuration, which the API may not change.
-        declared: bool,
+        /// By the configuration: declared there from now on, or no longer. `None` is the API, which
+        /// may not change a declared queue.
+        declared: Option<bool>,
     },
     /// Remove an empty queue.
     DeleteQueue(QueueName),
@@ -101,6 +102,20 @@ pub enum Command {
     ConfirmClock,
     /// What the clock says and whether it is trusted.
     GetClock,
+}
+
+impl Command {
+    /// Does it never write a fact of its own?
+    pub fn only_reads(&self) -> bool {
+        matches!(
+            self,
+            Command::Get(_)
+                | Command::GetQueue(_)
+                | Command::ListQueues
+                | Command::Scan(_)
+                | Command::GetClock
+        )
+    }
 }
 
 /// A (queue, key).

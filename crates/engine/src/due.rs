@@ -65,7 +65,7 @@ impl Work {
 impl Engine {
     /// Does a bounded slice of what is due. True when more of it waits.
     pub fn due_work(&mut self) -> bool {
-        if self.storage == Storage::Full {
+        if self.storage >= Storage::Full {
             return false;
         }
         let timers = self.fire_timers();

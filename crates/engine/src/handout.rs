@@ -28,7 +28,7 @@ const ATTEMPT: Span = Span::from_mins(10);
 impl Engine {
     /// Hands out to the targets served here. True when more could go at once.
     pub fn hand_out(&mut self) -> bool {
-        if self.storage == Storage::Full {
+        if self.storage >= Storage::Full {
             return false;
         }
         let mut left = HANDOUTS;
@@ -154,7 +154,7 @@ impl Engine {
     pub fn leasable(&self, queue: &QueueName) -> usize {
         let Some(no) = self.state.queue_no(queue) else { return 0 };
         let queue = self.state.queue(no);
-        if queue.paused || queue.policy.target != Target::Pull || self.storage == Storage::Full {
+        if queue.paused || queue.policy.target != Target::Pull || self.storage >= Storage::Full {
             return 0;
         }
         let allowed = queue.allowed(self.now).min(LEASE_DELIVERIES as u64);

@@ -5,7 +5,7 @@
 //! its effects as values. The shell makes the facts durable and only then lets answers and effects
 //! go. All of a step happens at one time.
 
-use crate::answer::{Answer, GuardReason, Known};
+use crate::answer::{Answer, GuardReason, Known, Refusal};
 use crate::apply::{ReplayFault, Written, apply};
 use crate::clock::{GuardChange, JournalClock, Reading};
 use crate::command::Command;
@@ -29,6 +29,8 @@ pub enum Storage {
     Low,
     /// The reserve is nearly gone: lapses and leases wait too.
     Full,
+    /// There is no room for another fact: only reads.
+    Gone,
 }
 
 /// What a step leaves to the shell.
@@ -187,16 +189,19 @@ impl Engine {
     pub fn begin(&mut self, reading: Reading, storage: Storage) {
         let change = self.clock.read(reading);
         self.now = self.clock.now();
-        if self.storage == Storage::Full && storage != Storage::Full {
+        if self.storage >= Storage::Full && storage < Storage::Full {
             self.work.unpark_all(&self.state);
         }
         self.storage = storage;
         self.guard_changed(change);
-        self.state.withheld = self.clock.guard().is_some() || storage == Storage::Full;
+        self.state.withheld = self.clock.guard().is_some() || storage >= Storage::Full;
     }
 
     /// Decides one command. `known` says what the archive has on it, if somebody has looked.
     pub fn decide(&mut self, command: Command, known: Known) -> Answer {
+        if self.storage == Storage::Gone && !command.only_reads() {
+            return Answer::Refused(Refusal::StorageFull);
+        }
         match self.decided(command, known) {
             Ok(answer) => answer,
             Err(crate::decide::No::Refused(refusal)) => Answer::Refused(refusal),
@@ -249,11 +254,21 @@ impl Engine {
 
     /// When the engine wants to be stepped again, if nobody asks anything before.
     pub fn next_wake(&self) -> Option<Time> {
-        if self.storage == Storage::Full {
+        if self.storage >= Storage::Full {
             return None;
         }
         let due = self.state.timers.next_wake().map(Time::from_millis);
         due.into_iter().chain(self.next_handout()).min()
+    }
+
+    /// Bytes that the live records would take if each were stated anew: what cleaning must copy.
+    pub fn live_bytes(&self) -> u64 {
+        self.state.live_bytes
+    }
+
+    /// Final records held until the archive has them.
+    pub fn unarchived(&self) -> usize {
+        self.state.finals.len()
     }
 
     // Archive.
@@ -381,7 +396,7 @@ impl Engine {
         };
         self.emit(Fact::Guard(guard));
         self.notice(notice);
-        self.state.withheld = guard.is_some() || self.storage == Storage::Full;
+        self.state.withheld = guard.is_some() || self.storage >= Storage::Full;
         if guard.is_none() {
             self.work.unpark_all(&self.state);
         }

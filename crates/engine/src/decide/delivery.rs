@@ -26,7 +26,7 @@ impl Engine {
         if self.state.queue(no).policy.target != Target::Pull {
             return Err(Refusal::NotPull.into());
         }
-        if self.storage == Storage::Full {
+        if self.storage >= Storage::Full {
             return Err(Refusal::StorageFull.into());
         }
         let now = self.now;

@@ -15,17 +15,18 @@ impl Engine {
         &mut self,
         name: &QueueName,
         policy: Box<Policy>,
-        declared: bool,
+        declared: Option<bool>,
     ) -> Result<Answer, No> {
         policy.check().map_err(Refusal::BadPolicy)?;
         let Some(no) = self.state.queue_no(name) else {
-            let no = self.create_queue(name, *policy, declared)?;
+            let no = self.create_queue(name, *policy, declared == Some(true))?;
             return Ok(Answer::Queue(Box::new(self.state.queue(no).view())));
         };
         let queue = self.state.queue(no);
-        if queue.declared && !declared {
+        if queue.declared && declared.is_none() {
             return Err(Refusal::QueueDeclared.into());
         }
+        let declared = declared.unwrap_or(false);
         if queue.policy != *policy || queue.declared != declared {
             self.emit(Fact::QueueSet { queue: no, name: name.clone(), policy, declared });
             // Grace and the moment of decision may have changed for everything not yet decided.

@@ -183,6 +183,12 @@ impl Live {
         self.story.as_ref().map_or(self.due, |story| self.due.max(story.frozen_until))
     }
 
+    /// What stating it anew would take, about; it does not change while the record lives in place.
+    pub(crate) fn stated_bytes(&self) -> u64 {
+        const REST: u64 = 128;
+        REST + self.key.as_str().len() as u64 + u64::from(self.home.bytes)
+    }
+
     pub(crate) fn attempts(&self) -> u32 {
         self.story.as_ref().map_or(0, |story| story.attempts)
     }

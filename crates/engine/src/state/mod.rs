@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub(crate) held_here: u64,
     /// Lapsing is withheld everywhere.
     pub(crate) withheld: bool,
+    /// What stating all records anew would take, about.
+    pub(crate) live_bytes: u64,
 }
 
 impl State {
@@ -79,6 +81,7 @@ impl State {
             active: BTreeSet::new(),
             held_here: 0,
             withheld: false,
+            live_bytes: 0,
         }
     }
 
@@ -149,6 +152,7 @@ impl State {
 
     pub(crate) fn insert(&mut self, live: Live) -> u32 {
         let (queue, id, phase) = (live.queue, live.id, live.phase);
+        self.live_bytes += live.stated_bytes();
         let hash = self.key_hash(queue, &live.key);
         let slot = self.records.insert(live);
         self.by_key.insert(hash, slot);
@@ -161,6 +165,7 @@ impl State {
     pub(crate) fn remove(&mut self, slot: u32) {
         self.leave(slot);
         let Some(live) = self.records.remove(slot) else { return };
+        self.live_bytes -= live.stated_bytes();
         self.by_key.remove(self.key_hash(live.queue, &live.key), slot);
         self.by_id.remove(hash_number(live.id.0), slot);
         self.queue_mut(live.queue).held[live.phase as usize] -= 1;
