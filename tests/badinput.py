@@ -67,7 +67,7 @@ def schedules(suite, client):
         ({"after": "30m", "if_exists": "perhaps"}, 400, None),
         ({"after": "30m", "priority": "high"}, 400, None),
         ({"after": "30m", "payload": "x" * (65 * 1024)}, 413, "payload_too_large"),
-        ({}, 422, "no_due"),
+        ({}, 422, "no_due_time"),
         ([], 400, None),
         (b"{", 400, "malformed_json"),
         (b'{"after":"30m"} trailing', 400, "malformed_json"),

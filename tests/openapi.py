@@ -2,7 +2,7 @@
 """The description of the API is true: it validates, and a fuzzer that follows it finds no fault.
 
 `openapi-spec-validator` reads `/openapi.json`; `schemathesis` then makes requests from it, good and
-bad ones, in a bounded run with a fixed seed, and holds every answer against what is described.
+bad ones, in a bounded run that is the same every time, and holds every answer against what is described.
 """
 
 import os
@@ -15,7 +15,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from blackbox import Suite
 
 EXAMPLES = 20
-SEED = 20261122
+LEFT_OUT = [
+    # A well-formed request may still be refused: the deadline is not there, or it is too late.
+    "positive_data_acceptance",
+]
 METHODS = ("get", "put", "post", "delete", "patch")
 
 
@@ -55,11 +58,13 @@ def fuzz(suite, server):
     said = subprocess.run(
         [
             runner, "run", f"http://127.0.0.1:{server.port}/openapi.json",
-            "--checks", "all", "--exclude-checks", "unsupported_method,positive_data_acceptance",
-            "--max-examples", str(EXAMPLES), "--seed", str(SEED), "--phases",
-            "examples,coverage,fuzzing", "--exclude-path", "/v1/events", "--request-timeout", "30",
-            "--generation-database", "none", "--no-color", "--exclude-path-regex",
-            "events$|^/v1/clock",
+            "--checks", "all",
+            "--exclude-checks", ",".join(LEFT_OUT),
+            "--phases", "examples,coverage,fuzzing",
+            "--max-examples", str(EXAMPLES), "--generation-deterministic",
+            "--request-timeout", "30", "--no-color",
+            # Streams of events never end; a moved clock would change every later answer.
+            "--exclude-path-regex", "events$|^/v1/clock",
         ],
         capture_output=True, text=True, timeout=600, cwd=suite.directory, check=False,
     )
