@@ -58,8 +58,7 @@ pub(super) fn imports(source: &Source) -> Vec<Complaint> {
         let known = SERVER.iter().any(|(name, _)| *name == there);
         let fine = there == here
             || allowed.contains(&there)
-            || (GROUND.contains(&there) && !GROUND.contains(&here.as_str()))
-            || (GROUND.contains(&there) && there == "units");
+            || (GROUND.contains(&there) && !GROUND.contains(&here.as_str()));
         if known && !fine {
             complaints.push(format!(
                 "{}:{}: `{here}` imports `{there}`, which the table does not allow",
