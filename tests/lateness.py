@@ -71,12 +71,15 @@ CONFIG = """
 [databases.shop]
 dsn = "sqlite://{file}"
 
-[queues.orders.target.sql]
+[sql.cancel-order]
 database = "shop"
 steps = [
   "UPDATE orders SET status='cancelled', cancelled_at={clock}, cancelled_by=:delivery_id WHERE id=:key AND status='unpaid'",
 ]
 applied = "SELECT 1 FROM orders WHERE id=:key AND cancelled_by=:delivery_id"
+
+[queues.orders]
+target = {{ sql = "cancel-order" }}
 """
 
 if __name__ == "__main__":

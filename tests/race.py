@@ -6,6 +6,7 @@ answers the clients got, a second round of questions, the webhook requests that 
 archive as `sqlite3` reads it. Promise 5: nobody whose settle won is ever delivered.
 """
 
+import json
 import random
 import sqlite3
 import threading
@@ -39,10 +40,8 @@ def main():
 
 def done(call):
     """Everything is done; of many in one request each is named."""
-    if "deliveries" in call.json:
-        results = [{"id": each["delivery_id"], "verdict": "done"} for each in lapses(call)]
-        return 200, {}, str.encode(__import__("json").dumps({"results": results}))
-    return 200, {}, b'{"verdict":"done"}'
+    results = [{"delivery_id": each["delivery_id"], "verdict": "done"} for each in lapses(call)]
+    return 200, {}, json.dumps({"verdict": "done", "results": results}).encode()
 
 
 def lapses(call):
