@@ -2,3 +2,5 @@
 
 pub mod clock;
 pub mod handle;
+pub mod policy;
+pub mod units;
