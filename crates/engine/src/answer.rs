@@ -63,6 +63,13 @@ pub enum Answer {
         /// Where to go on; none at the end.
         next_slot: Option<u32>,
     },
+    /// Of one slice of a count.
+    Counted {
+        /// Where a span begins and how many are due in it, in order of time; none is zero.
+        due: Vec<(Time, u64)>,
+        /// Where to go on; none at the end.
+        next_slot: Option<u32>,
+    },
     /// Of anything about the clock.
     Clock(ClockView),
     /// No.

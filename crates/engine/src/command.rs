@@ -98,6 +98,8 @@ pub enum Command {
     },
     /// One slice of a walk over the live records.
     Scan(Scan),
+    /// One slice of a count of the live records by due time.
+    Count(Count),
     /// The operator's word that the wall clock is right.
     ConfirmClock,
     /// What the clock says and whether it is trusted.
@@ -239,6 +241,19 @@ pub struct Scan {
     pub after: Option<(Time, DeadlineId)>,
     /// At most so many, those that come first by (due, id).
     pub limit: usize,
+}
+
+/// A slice of a count over live records; the caller adds up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Of which queue.
+    pub queue: QueueName,
+    /// Where the last slice ended; 0 at first.
+    pub from_slot: u32,
+    /// Which records.
+    pub filter: Filter,
+    /// Counted together are those due in the same span of this length since 1970; never zero.
+    pub per: Span,
 }
 
 /// Which records a list shows.
