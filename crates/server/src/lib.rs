@@ -2,5 +2,7 @@
 
 pub mod clock;
 pub mod handle;
+pub mod listen;
+pub mod metrics;
 pub mod policy;
 pub mod units;

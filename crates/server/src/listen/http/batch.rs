@@ -1,0 +1,216 @@
+//! Many operations in one request: NDJSON in, NDJSON out, line for line.
+//!
+//! The lines are independent: one that cannot be read, or is refused, answers with its problem at
+//! its place and the others go on. All that can be read go to the driver together and share one
+//! disk sync. Each answer is the body of the single call with its `status` in front.
+
+use axum::extract::{Request, State};
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use duly_engine::command::{Address, Command};
+use serde::Serialize;
+use serde::de::value::MapDeserializer;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::Api;
+use super::deadlines::{ExtendBody, FreezeBody, Nothing, ScheduleBody, SettleBody};
+use super::extract::{bad_json, body, json_text, key, object, queue_name};
+use super::problem::{BAD_FIELD, BATCH_TOO_LONG, MISSING_FIELD, Problem};
+use super::reply::{self, Reply, ReplyBody};
+
+/// Largest body of a batch.
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// Most operations in a batch.
+const BATCH_LINES: usize = 10_000;
+
+/// One line: the operation, its deadline, and the fields of the single call.
+struct Line(Vec<(String, Box<RawValue>)>);
+
+/// A command, and whether it is a settle, whose problems have a `result`.
+struct Operation {
+    command: Command,
+    settles: bool,
+}
+
+/// What a line is answered with.
+#[derive(Serialize)]
+struct LineReply<'a> {
+    status: u16,
+    #[serde(flatten)]
+    body: &'a ReplyBody,
+}
+
+/// Many operations, one disk sync.
+///
+/// Each line is `{"op":"schedule","queue":"orders","key":"42", …}` with the fields of the single call;
+/// `op` is `schedule`, `settle`, `extend`, `freeze`, `get`, `revive` or `erase`. Each line of the answer
+/// is the body of the single call, or its problem, with its `status`. Empty lines are skipped.
+#[utoipa::path(
+    post, path = "/v1/batch", operation_id = "batch", tag = "deadlines",
+    request_body(content = String, content_type = "application/x-ndjson",
+        description = "One JSON object a line, at most 10000 lines and 16 MiB"),
+    responses(
+        (status = 200, description = "One line for each, in order", body = String,
+            content_type = "application/x-ndjson"),
+    )
+)]
+pub(super) async fn batch(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    let bytes = body(request, BATCH_BYTES).await?;
+    let text = json_text(&bytes)?;
+    let lines = || text.split('\n').map(str::trim_ascii).filter(|line| !line.is_empty());
+    if lines().nth(BATCH_LINES).is_some() {
+        return Err(Problem::new(&BATCH_TOO_LONG));
+    }
+    let mut commands = Vec::new();
+    let places: Vec<Result<bool, Problem>> = lines()
+        .map(|line| {
+            let operation = operation(line)?;
+            commands.push(operation.command);
+            Ok(operation.settles)
+        })
+        .collect();
+    let mut answers = api.handle.ask_all(commands).await?.into_iter();
+    let mut out = Vec::new();
+    for place in places {
+        let reply = place.and_then(|settles| {
+            let answer = answers.next().expect("every command was answered");
+            let reply = reply::of(answer);
+            if settles { reply.map_err(Problem::of_settle) } else { reply }
+        });
+        write_line(&mut out, &reply);
+    }
+    let mut response = out.into_response();
+    let media_type = HeaderValue::from_static("application/x-ndjson");
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    Ok(response)
+}
+
+fn write_line(out: &mut Vec<u8>, reply: &Result<Reply, Problem>) {
+    let begin = out.len();
+    match reply {
+        Ok(Reply { status, body }) => {
+            serde_json::to_writer(&mut *out, &LineReply { status: status.as_u16(), body })
+        }
+        Err(problem) => serde_json::to_writer(&mut *out, &problem.view()),
+    }
+    .expect("what is shown has text for keys, and memory takes all bytes");
+    // A payload is shown as it came, perhaps over several lines; in JSON a line break stands only
+    // where a blank may.
+    for byte in &mut out[begin..] {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    out.push(b'\n');
+}
+
+fn operation(line: &str) -> Result<Operation, Problem> {
+    let mut line: Line = object(line)?;
+    let op = line.text("op")?;
+    let at = Address { queue: queue_name(&line.text("queue")?)?, key: key(&line.text("key")?)? };
+    let command = match op.as_str() {
+        "schedule" => line.rest::<ScheduleBody>()?.command(at)?,
+        "settle" => line.rest::<SettleBody>()?.command(at)?,
+        "extend" => line.rest::<ExtendBody>()?.command(at)?,
+        "freeze" => line.rest::<FreezeBody>()?.command(at)?,
+        "get" => line.rest().map(|Nothing {}| Command::Get(at))?,
+        "revive" => line.rest().map(|Nothing {}| Command::Revive(at))?,
+        "erase" => line.rest().map(|Nothing {}| Command::Erase(at))?,
+        _ => {
+            return Err(Problem::new(&BAD_FIELD)
+                .detail(format!("{op:?} is no operation"))
+                .hint("schedule, settle, extend, freeze, get, revive or erase")
+                .field("op"));
+        }
+    };
+    Ok(Operation { settles: matches!(command, Command::Settle(_)), command })
+}
+
+impl Line {
+    /// Takes a field of text out of the line.
+    fn text(&mut self, name: &'static str) -> Result<String, Problem> {
+        let place = self.0.iter().position(|(found, _)| found == name).ok_or_else(|| {
+            Problem::new(&MISSING_FIELD).detail(format!("the line lacks {name}")).field(name)
+        })?;
+        let (_, value) = self.0.swap_remove(place);
+        serde_json::from_str(value.get()).map_err(|error| bad_json(error).field(name))
+    }
+
+    /// Reads what is left as the fields of the single call.
+    fn rest<T: for<'de> Deserialize<'de>>(&self) -> Result<T, Problem> {
+        let fields = self.0.iter().map(|(name, value)| (name.as_str(), &**value));
+        T::deserialize(MapDeserializer::new(fields)).map_err(bad_json)
+    }
+}
+
+impl<'de> Deserialize<'de> for Line {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Line, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Line;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Line, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Line(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use duly_engine::command::{Schedule, When};
+    use duly_engine::time::Span;
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_the_single_call_with_its_address() {
+        let line = r#"{"op":"schedule","queue":"orders","key":"42","after":"30m",
+            "payload":{"total": "19.90"},"priority":7}"#;
+        let Command::Schedule(Schedule { at, when, payload, priority, .. }) =
+            operation(line).expect("it is good").command
+        else {
+            panic!("it is a schedule");
+        };
+        assert_eq!((at.queue.as_str(), at.key.as_str()), ("orders", "42"));
+        assert_eq!(when, When::After(Span::from_mins(30)));
+        assert_eq!(priority, Some(7));
+        assert_eq!(&*payload.expect("there is one").bytes, br#"{"total": "19.90"}"#);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_has_its_own_code() {
+        let cases = [
+            ("{", "malformed_json"),
+            ("[]", "bad_field"),
+            (r#"{"queue":"q","key":"k"}"#, "missing_field"),
+            (r#"{"op":"get","key":"k"}"#, "missing_field"),
+            (r#"{"op":"get","queue":"q"}"#, "missing_field"),
+            (r#"{"op":"burn","queue":"q","key":"k"}"#, "bad_field"),
+            (r#"{"op":7,"queue":"q","key":"k"}"#, "bad_field"),
+            (r#"{"op":"get","queue":"q/r","key":"k"}"#, "bad_queue_name"),
+            (r#"{"op":"get","queue":"q","key":""}"#, "bad_key"),
+            (r#"{"op":"get","queue":"q","key":"k","key":"l"}"#, "unknown_field"),
+            (r#"{"op":"get","queue":"q","key":"k","after":"1m"}"#, "unknown_field"),
+            (r#"{"op":"settle","queue":"q","key":"k"}"#, "missing_field"),
+            (r#"{"op":"freeze","queue":"q","key":"k","for":"30"}"#, "bad_duration"),
+        ];
+        for (line, code) in cases {
+            let problem = operation(line).map(|_| ()).expect_err(line);
+            assert_eq!(problem.code(), code, "{line}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The calls about the clock: read it, advance a manual one, confirm it after the guard.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use duly_engine::answer::Answer;
+use duly_engine::command::Command;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Api;
+use super::deadlines::Nothing;
+use super::extract::Json;
+use super::problem::{CLOCK_NOT_MANUAL, Problem};
+use super::refusal;
+use super::reply::json;
+use super::view::ClockView;
+use crate::units::WrittenDuration;
+
+/// How far to advance a manual clock.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Advance)]
+pub(super) struct AdvanceBody {
+    /// By so much.
+    by: WrittenDuration,
+}
+
+/// The clock.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ClockReply {
+    /// The clock.
+    clock: ClockView,
+}
+
+/// What time it is, and whether the clock is trusted.
+#[utoipa::path(
+    get, path = "/v1/clock", operation_id = "get_clock", tag = "clock",
+    responses((status = 200, description = "The clock", body = ClockReply))
+)]
+pub(super) async fn get(State(api): State<Api>) -> Result<Response, Problem> {
+    ask(&api, Command::GetClock).await
+}
+
+/// Advance a manual clock; what became due has lapsed when this answers.
+#[utoipa::path(
+    post, path = "/v1/clock/advance", operation_id = "advance_clock", tag = "clock",
+    request_body = AdvanceBody,
+    responses(
+        (status = 200, description = "The clock", body = ClockReply),
+        (status = 409, description = "`clock_not_manual`"),
+    )
+)]
+pub(super) async fn advance(
+    State(api): State<Api>,
+    Json(body): Json<AdvanceBody>,
+) -> Result<Response, Problem> {
+    let by = body.by.span().map_err(|bad| Problem::from(bad).field("by"))?;
+    if api.handle.advance_clock(by).is_none() {
+        return Err(Problem::new(&CLOCK_NOT_MANUAL));
+    }
+    ask(&api, Command::GetClock).await
+}
+
+/// The operator's word that the wall clock is right, after the clock guard went up.
+#[utoipa::path(
+    post, path = "/v1/clock/confirm", operation_id = "confirm_clock", tag = "clock",
+    request_body = Option<Nothing>,
+    responses(
+        (status = 200, description = "The clock", body = ClockReply),
+        (status = 409, description = "`clock_trusted`"),
+    )
+)]
+pub(super) async fn confirm(
+    State(api): State<Api>,
+    Json(Nothing {}): Json<Nothing>,
+) -> Result<Response, Problem> {
+    ask(&api, Command::ConfirmClock).await
+}
+
+async fn ask(api: &Api, command: Command) -> Result<Response, Problem> {
+    match api.handle.ask(command).await? {
+        Answer::Clock(clock) => {
+            let clock = ClockView::new(clock, api.handle.clock_is_manual());
+            Ok(json(StatusCode::OK, &ClockReply { clock }))
+        }
+        Answer::Refused(refusal) => Err(refusal::problem(refusal)),
+        other => unreachable!("a question about the clock was answered with {other:?}"),
+    }
+}

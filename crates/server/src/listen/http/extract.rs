@@ -1,0 +1,298 @@
+//! Requests as they are written, taken apart strictly.
+//!
+//! A body is JSON whatever its Content-Type says, because shops forget it; but its fields must all
+//! be known, because a silently ignored `aftre` is an order that is never cancelled. An empty body
+//! is an empty object. What cannot be taken apart is a [`Problem`], never the framework's plain text.
+
+use std::time::Duration;
+
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use axum::http::request::Parts;
+use duly_engine::command::Address;
+use duly_engine::id::{DeliveryId, Key, QueueName};
+use http_body_util::LengthLimitError;
+use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
+
+use super::problem::{
+    BAD_DELIVERY_ID, BAD_DURATION, BAD_FIELD, BAD_INSTANT, BAD_KEY, BAD_PARAMETER, BAD_QUEUE_NAME,
+    BODY_TIMEOUT, BODY_TOO_LARGE, INSTANT_IN_SECONDS, Kind, MALFORMED_JSON, MISSING_FIELD, Problem,
+    TOO_DEEP, UNKNOWN_FIELD, UNKNOWN_PARAMETER, UNKNOWN_PATH,
+};
+use crate::policy::BadPolicyText;
+use crate::units::BadUnit;
+
+/// Largest body of a call that is not a batch.
+const BODY_BYTES: usize = 256 * 1024;
+/// How long a body may take to arrive.
+const BODY_WAIT: Duration = Duration::from_secs(30);
+/// Levels of nesting in a body.
+const DEPTH: usize = 64;
+
+/// A queue in the address.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct InQueue {
+    /// The queue's name.
+    #[param(value_type = String, pattern = "^[A-Za-z0-9._:-]{1,64}$")]
+    pub(super) queue: QueueName,
+}
+
+/// A deadline in the address.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct At {
+    /// The queue's name.
+    #[param(value_type = String, pattern = "^[A-Za-z0-9._:-]{1,64}$")]
+    queue: QueueName,
+    /// The caller's name for the deadline, percent-encoded; at most 512 bytes.
+    #[param(value_type = String, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]{1,512}$")]
+    key: Key,
+}
+
+impl From<At> for Address {
+    fn from(At { queue, key }: At) -> Address {
+        Address { queue, key }
+    }
+}
+
+/// A delivery in the address.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct OfDelivery {
+    /// The delivery's id, as it was handed out.
+    #[param(value_type = String, pattern = "^[0-9a-z]{13}-[0-9]+-[0-9]+$")]
+    pub(super) id: DeliveryId,
+}
+
+/// A queue's name, checked.
+pub(super) fn queue_name(text: &str) -> Result<QueueName, Problem> {
+    QueueName::new(text).map_err(|bad| Problem::new(&BAD_QUEUE_NAME).detail(bad.0).field("queue"))
+}
+
+/// A key, checked.
+pub(super) fn key(text: &str) -> Result<Key, Problem> {
+    Key::new(text).map_err(|bad| Problem::new(&BAD_KEY).detail(bad.0).field("key"))
+}
+
+/// One segment of the address by its name in the route.
+async fn segment(parts: &mut Parts, name: &str) -> Result<String, Problem> {
+    let segments = RawPathParams::from_request_parts(parts, &())
+        .await
+        .map_err(|error| Problem::new(&UNKNOWN_PATH).detail(error.body_text()))?;
+    let found = segments.iter().find(|(found, _)| *found == name);
+    Ok(found.map(|(_, text)| text.to_owned()).unwrap_or_default())
+}
+
+impl<S: Sync> FromRequestParts<S> for InQueue {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<InQueue, Problem> {
+        Ok(InQueue { queue: queue_name(&segment(parts, "queue").await?)? })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for At {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<At, Problem> {
+        let queue = queue_name(&segment(parts, "queue").await?)?;
+        Ok(At { queue, key: key(&segment(parts, "key").await?)? })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for OfDelivery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<OfDelivery, Problem> {
+        let text = segment(parts, "id").await?;
+        let id = text.parse().map_err(|bad: duly_engine::id::Malformed| {
+            Problem::new(&BAD_DELIVERY_ID).detail(bad.0).field("id")
+        })?;
+        Ok(OfDelivery { id })
+    }
+}
+
+/// A body of JSON; unknown fields are errors if `T` says so, and every `T` here does.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Json<T>, Problem> {
+        let bytes = body(request, BODY_BYTES).await?;
+        let text = json_text(&bytes)?;
+        if text.trim_ascii().is_empty() {
+            return object("{}").map(Json);
+        }
+        object(text).map(Json)
+    }
+}
+
+/// The whole body, if it arrives in time and is not larger than `limit`.
+pub(super) async fn body(request: Request, limit: usize) -> Result<axum::body::Bytes, Problem> {
+    let collected = tokio::time::timeout(BODY_WAIT, to_bytes(request.into_body(), limit)).await;
+    match collected {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => {
+            let too_large = std::error::Error::source(&error)
+                .is_some_and(|source| source.is::<LengthLimitError>());
+            // Otherwise the peer broke off: nobody will read what is answered.
+            Err(Problem::new(if too_large { &BODY_TOO_LARGE } else { &MALFORMED_JSON }))
+        }
+        Err(_) => Err(Problem::new(&BODY_TIMEOUT)),
+    }
+}
+
+/// A body's bytes as text.
+pub(super) fn json_text(bytes: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        Problem::new(&MALFORMED_JSON)
+            .detail(format!("byte {} is not UTF-8", error.valid_up_to() + 1))
+    })
+}
+
+/// Reads one JSON object.
+pub(super) fn object<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    check_depth(text)?;
+    // A derived struct would also take a list of its fields' values.
+    let opens = text.trim_ascii_start().as_bytes().first();
+    if opens.is_some_and(|byte| b"[\"-0123456789tfn".contains(byte)) {
+        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(bad_json)?;
+        return Err(Problem::new(&BAD_FIELD).detail("the body is not an object"));
+    }
+    serde_json::from_str(text).map_err(bad_json)
+}
+
+fn check_depth(text: &str) -> Result<(), Problem> {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => {
+                depth += 1;
+                if depth > DEPTH {
+                    return Err(Problem::new(&TOO_DEEP));
+                }
+            }
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The problem that a body is which cannot be read.
+#[expect(clippy::needless_pass_by_value, reason = "it is a function of map_err")]
+pub(super) fn bad_json(error: serde_json::Error) -> Problem {
+    let text = error.to_string();
+    if !error.is_data() {
+        return Problem::new(&MALFORMED_JSON).detail(text);
+    }
+    misfit(&text, [&UNKNOWN_FIELD, &MISSING_FIELD, &BAD_FIELD])
+}
+
+/// Which of (unknown, missing, bad) a deserializer's complaint is; its words are serde's own.
+fn misfit(text: &str, [unknown, missing, bad]: [&'static Kind; 3]) -> Problem {
+    let kind = if text.starts_with("unknown field") {
+        unknown
+    } else if text.starts_with("missing field") {
+        missing
+    } else {
+        bad
+    };
+    let problem = Problem::new(kind).detail(text);
+    match text.split('`').nth(1) {
+        Some(field) if !std::ptr::eq(kind, bad) => problem.field(field),
+        _ => problem,
+    }
+}
+
+/// Query parameters; unknown ones are errors.
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Parameters<T>, Problem> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(parameters)) => Ok(Parameters(parameters)),
+            Err(rejection) => {
+                let cause = std::error::Error::source(&rejection);
+                let text = cause.map_or_else(|| rejection.body_text(), ToString::to_string);
+                Err(misfit(&text, [&UNKNOWN_PARAMETER, &BAD_PARAMETER, &BAD_PARAMETER]))
+            }
+        }
+    }
+}
+
+impl From<BadUnit> for Problem {
+    fn from(bad: BadUnit) -> Problem {
+        let kind = match bad.code {
+            "bad_duration" => &BAD_DURATION,
+            "instant_in_seconds" => &INSTANT_IN_SECONDS,
+            _ => &BAD_INSTANT,
+        };
+        Problem::new(kind).detail(bad.why).hint(bad.hint)
+    }
+}
+
+impl From<BadPolicyText> for Problem {
+    fn from(bad: BadPolicyText) -> Problem {
+        let kind = match bad.code {
+            "bad_duration" => &BAD_DURATION,
+            _ => super::refusal::bad_policy(),
+        };
+        Problem::new(kind)
+            .detail(format!("{}: {}", bad.field, bad.why))
+            .hint(bad.hint)
+            .field(bad.field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        max: u32,
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_body_has_its_own_code() {
+        let cases = [
+            (r#"{"max":1"#, "malformed_json"),
+            (r#"{"max":1}}"#, "malformed_json"),
+            ("max=1", "malformed_json"),
+            ("[", "malformed_json"),
+            ("[1]", "bad_field"),
+            ("7", "bad_field"),
+            ("null", "bad_field"),
+            (r#"{"max":"1"}"#, "bad_field"),
+            (r#"{"max":-1}"#, "bad_field"),
+            (r#"{"max":1,"max":2}"#, "bad_field"),
+            (r#"{"max":1,"min":0}"#, "unknown_field"),
+            ("{}", "missing_field"),
+        ];
+        for (text, code) in cases {
+            let problem = object::<Body>(text).expect_err(text);
+            assert_eq!(problem.code(), code, "{text}");
+        }
+        assert_eq!(object::<Body>(r#" {"max":1}"#).expect("it is good"), Body { max: 1 });
+    }
+
+    #[test]
+    fn a_body_may_be_64_levels_deep_and_brackets_in_text_do_not_count() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(check_depth(&nested(64)).is_ok());
+        assert_eq!(check_depth(&nested(65)).expect_err("too deep").code(), "too_deep");
+        assert!(check_depth(&format!(r#""{}\"[""#, "[".repeat(100))).is_ok());
+    }
+}

@@ -1,0 +1,91 @@
+//! Health for supervisors and figures for Prometheus.
+//!
+//! `/healthz` says that the process lives and asks nobody; `/readyz` says that it is worth sending
+//! requests to; `/metrics` reads the engine once per scrape.
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::problem::{NOT_READY, Problem, STOPPING};
+use super::reply::json;
+use super::stats;
+
+/// The process lives.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AliveReply {
+    /// `alive`.
+    status: &'static str,
+    /// The server's version.
+    version: &'static str,
+}
+
+/// The server is ready.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ReadyReply {
+    /// `ready`.
+    status: &'static str,
+    /// Spare journal segments in reserve.
+    spare_segments: usize,
+    /// Final records on their way to the archive.
+    archive_lag: u64,
+}
+
+/// The process lives.
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "healthz", tag = "health",
+    responses((status = 200, description = "It lives", body = AliveReply))
+)]
+pub(super) async fn alive() -> Response {
+    let reply = AliveReply { status: "alive", version: env!("CARGO_PKG_VERSION") };
+    json(StatusCode::OK, &reply)
+}
+
+/// Journal, archive and driver are at work and the server is not stopping.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "readyz", tag = "health",
+    responses(
+        (status = 200, description = "Ready", body = ReadyReply),
+        (status = 503, description = "`not_ready`, `stopping`"),
+    )
+)]
+pub(super) async fn ready(State(api): State<Api>) -> Result<Response, Problem> {
+    if *api.settings.stopping.borrow() {
+        return Err(Problem::new(&STOPPING));
+    }
+    let health = api.handle.health();
+    if !health.ready {
+        return Err(Problem::new(&NOT_READY).detail(format!(
+            "{} spare journal segments, {} records on their way to the archive",
+            health.spare_segments, health.archive_lag
+        )));
+    }
+    let reply = ReadyReply {
+        status: "ready",
+        spare_segments: health.spare_segments,
+        archive_lag: health.archive_lag,
+    };
+    Ok(json(StatusCode::OK, &reply))
+}
+
+/// Figures in Prometheus' text form.
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "metrics", tag = "health",
+    responses(
+        (status = 200, description = "OpenMetrics text", body = String,
+            content_type = "application/openmetrics-text"),
+        (status = 503, description = "`stopping`"),
+    )
+)]
+pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
+    let (clock, queues) = stats::read(&api.handle).await?;
+    let text = api.metrics.text(&clock, &queues, api.handle.health());
+    let mut response = text.into_response();
+    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    Ok(response)
+}
