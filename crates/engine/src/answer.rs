@@ -4,6 +4,8 @@
 //! protocol maps [`Refusal`] once, in one exhaustive match; adding a refusal breaks those matches,
 //! and that is the design.
 
+use std::collections::BTreeMap;
+
 use crate::deadline::{Acted, Deadline, PayloadAt};
 use crate::id::{DeadlineId, DeliveryId, Generation, Key, Outcome, QueueName, Token};
 use crate::queue::{BadPolicy, Policy};
@@ -65,8 +67,8 @@ pub enum Answer {
     },
     /// Of one slice of a count.
     Counted {
-        /// Where a span begins and how many are due in it, in order of time; none is zero.
-        due: Vec<(Time, u64)>,
+        /// How many are due, by queue and by the beginning of the span; none is zero.
+        due: BTreeMap<(QueueName, Time), u64>,
         /// Where to go on; none at the end.
         next_slot: Option<u32>,
     },
@@ -194,7 +196,7 @@ pub struct Totals {
     /// Pending generations ended by `replace`.
     pub replaced: u64,
     /// Settled, by outcome; beyond 64 labels, `other`.
-    pub settled: std::collections::BTreeMap<Outcome, u64>,
+    pub settled: BTreeMap<Outcome, u64>,
     /// Lapsed.
     pub lapsed: u64,
     /// Attempts begun.

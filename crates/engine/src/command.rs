@@ -115,6 +115,7 @@ impl Command {
                 | Command::GetQueue(_)
                 | Command::ListQueues
                 | Command::Scan(_)
+                | Command::Count(_)
                 | Command::GetClock
         )
     }
@@ -246,8 +247,8 @@ pub struct Scan {
 /// A slice of a count over live records; the caller adds up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Count {
-    /// Of which queue.
-    pub queue: QueueName,
+    /// Of which queue; of all in one walk if none is named.
+    pub queue: Option<QueueName>,
     /// Where the last slice ended; 0 at first.
     pub from_slot: u32,
     /// Which records.

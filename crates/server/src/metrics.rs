@@ -49,6 +49,7 @@ const SYNC: &[u64] = &[
 
 type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge>;
+type Count = fn(&QueueView) -> u64;
 type Counters = Family<Labels, Counter>;
 
 /// What is recorded while the server runs; cheap to clone, every clone is the same.
@@ -118,7 +119,7 @@ impl Metrics {
         }
     }
 
-    /// Everything, as OpenMetrics text.
+    /// Everything, as `OpenMetrics` text.
     pub fn text(&self, clock: &ClockView, queues: &[QueueView], health: Health) -> String {
         let mut registry = Registry::with_prefix("duly");
         registry.register(
@@ -154,12 +155,11 @@ fn register_queues(registry: &mut Registry, clock: &ClockView, queues: &[QueueVi
     let dead = Gauges::default();
     let settled = Counters::default();
     let delivered = Counters::default();
-    type Count = fn(&QueueView) -> u64;
     let counts: [(&str, &str, Count); 7] = [
         ("scheduled", "Generations scheduled", |queue| queue.total.scheduled),
         ("replaced", "Pending generations ended by replace", |queue| queue.total.replaced),
         ("lapsed", "Deadlines lapsed", |queue| queue.total.lapsed),
-        ("too_late", "Settles answered too_late", |queue| queue.total.too_late),
+        ("too_late", "Settles answered too_late", |queue| queue.too_late),
         ("attempts", "Attempts begun", |queue| queue.total.attempts),
         ("retried", "Attempts that failed and were followed by another", |queue| {
             queue.total.retried
@@ -341,6 +341,7 @@ mod tests {
                 ..Held::default()
             },
             total: Totals { scheduled: 9, settled: [(paid, 5)].into(), ..Totals::default() },
+            too_late: 0,
         };
         let health = Health { ready: true, spare_segments: 4, archive_lag: 2 };
         let text = metrics.text(&clock, &[queue], health);

@@ -67,6 +67,7 @@ impl Engine {
             Command::Pause { queue, deliveries, lapses } => self.pause(&queue, deliveries, lapses),
             Command::Shift { queue, from, to, by_ms } => self.begin_shift(&queue, from, to, by_ms),
             Command::Scan(scan) => self.scan(&scan),
+            Command::Count(count) => self.count(&count),
             Command::ConfirmClock => self.confirm_clock(),
             Command::GetClock => Ok(self.get_clock()),
         }

@@ -1,11 +1,13 @@
-//! Commands about many deadlines: a slice of a scan, and the beginning of a shift.
+//! Commands about many deadlines: a slice of a scan or of a count, and the beginning of a shift.
+
+use std::collections::BTreeMap;
 
 use super::No;
 use crate::answer::{Answer, Refusal, ShiftView};
-use crate::command::{Filter, Scan};
+use crate::command::{Count, Filter, Scan};
 use crate::deadline::Deadline;
 use crate::fact::{Fact, Shift};
-use crate::id::{DeadlineId, QueueName};
+use crate::id::{DeadlineId, QueueName, QueueNo};
 use crate::limits::SLICE;
 use crate::state::live::{Live, Phase};
 use crate::step::{Engine, Storage};
@@ -14,9 +16,7 @@ use crate::time::Time;
 impl Engine {
     pub(super) fn scan(&mut self, scan: &Scan) -> Result<Answer, No> {
         let no = self.known_queue(&scan.queue)?;
-        let end = self.state.records.slots();
-        let slice = u32::try_from(SLICE).unwrap_or(u32::MAX);
-        let until = end.min(scan.from_slot.saturating_add(slice));
+        let (until, next_slot) = self.slice(scan.from_slot);
         let mut order: Vec<(Time, DeadlineId, u32)> = (scan.from_slot..until)
             .filter_map(|slot| {
                 let live = self.state.records.get(slot)?;
@@ -29,7 +29,34 @@ impl Engine {
         order.truncate(scan.limit);
         let found: Vec<Deadline> =
             order.into_iter().map(|(_, _, slot)| self.state.view(slot)).collect();
-        Ok(Answer::Scanned { found, next_slot: (until < end).then_some(until) })
+        Ok(Answer::Scanned { found, next_slot })
+    }
+
+    pub(super) fn count(&mut self, count: &Count) -> Result<Answer, No> {
+        let only = match &count.queue {
+            Some(queue) => Some(self.known_queue(queue)?),
+            None => None,
+        };
+        let per = count.per.millis().max(1);
+        let (until, next_slot) = self.slice(count.from_slot);
+        let mut numbers: BTreeMap<(QueueNo, Time), u64> = BTreeMap::new();
+        for slot in count.from_slot..until {
+            let Some(live) = self.state.records.get(slot) else { continue };
+            if only.is_none_or(|only| live.queue == only) && matches(&count.filter, live) {
+                let begin = Time::from_millis(live.due.millis() / per * per);
+                *numbers.entry((live.queue, begin)).or_default() += 1;
+            }
+        }
+        let named = |((no, begin), number)| ((self.state.queue(no).name.clone(), begin), number);
+        Ok(Answer::Counted { due: numbers.into_iter().map(named).collect(), next_slot })
+    }
+
+    /// Where a slice that begins there ends, and where the next one begins.
+    fn slice(&self, from_slot: u32) -> (u32, Option<u32>) {
+        let end = self.state.records.slots();
+        let slice = u32::try_from(SLICE).unwrap_or(u32::MAX);
+        let until = end.min(from_slot.saturating_add(slice));
+        (until, (until < end).then_some(until))
     }
 
     pub(super) fn begin_shift(

@@ -137,7 +137,7 @@ pub(super) async fn body(request: Request, limit: usize) -> Result<axum::body::B
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => {
             let too_large = std::error::Error::source(&error)
-                .is_some_and(|source| source.is::<LengthLimitError>());
+                .is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
             // Otherwise the peer broke off: nobody will read what is answered.
             Err(Problem::new(if too_large { &BODY_TOO_LARGE } else { &MALFORMED_JSON }))
         }

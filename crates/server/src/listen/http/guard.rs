@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use axum::extract::Request;
 use axum::http::header::{HOST, ORIGIN};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -46,7 +47,7 @@ fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     let host = match headers.get(HOST) {
         Some(host) => host.to_str().ok(),
         // HTTP/1.0 may name none; a browser always does.
-        None => uri.authority().map(|authority| authority.as_str()),
+        None => uri.authority().map(Authority::as_str),
     };
     if headers.contains_key(HOST) && !host.is_some_and(|host| is_this_machine(name_of(host))) {
         return Err(Problem::new(&FOREIGN_HOST)

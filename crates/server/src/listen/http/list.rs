@@ -187,42 +187,31 @@ fn read_cursor(text: &str) -> Result<(Time, DeadlineId), Problem> {
     Ok((Time::from_millis(number(&bytes[..8])), DeadlineId(number(&bytes[8..]))))
 }
 
-/// Counts the live records of some queues that a filter lets through, by queue and by the span of
-/// length `per` in which they are due.
+/// Counts the live records that a filter lets through, of one queue or of all, by queue and by the
+/// beginning of the span of length `per` in which they are due.
 pub(super) async fn count(
     handle: &Handle,
-    queues: Vec<QueueName>,
-    filter: &Filter,
+    queue: Option<QueueName>,
+    filter: Filter,
     per: Span,
-) -> Result<Vec<(QueueName, BTreeMap<Time, u64>)>, Problem> {
-    let mut counts: Vec<_> =
-        queues.into_iter().map(|queue| (queue, BTreeMap::<Time, u64>::new())).collect();
-    let mut open: Vec<(usize, u32)> = (0..counts.len()).map(|queue| (queue, 0)).collect();
-    while !open.is_empty() {
-        let commands = open
-            .iter()
-            .map(|&(queue, from_slot)| {
-                let queue = counts[queue].0.clone();
-                Command::Count(Count { queue, from_slot, filter: filter.clone(), per })
-            })
-            .collect();
-        let answers = handle.ask_all(commands).await?;
-        let mut still_open = Vec::new();
-        for (&(queue, _), answer) in open.iter().zip(answers) {
-            match answer {
-                Answer::Counted { due, next_slot } => {
-                    for (start, count) in due {
-                        *counts[queue].1.entry(start).or_default() += count;
-                    }
-                    still_open.extend(next_slot.map(|slot| (queue, slot)));
+) -> Result<BTreeMap<(QueueName, Time), u64>, Problem> {
+    let mut counts = BTreeMap::new();
+    let mut count = Count { queue, from_slot: 0, filter, per };
+    loop {
+        match handle.ask(Command::Count(count.clone())).await? {
+            Answer::Counted { due, next_slot } => {
+                for (place, number) in due {
+                    *counts.entry(place).or_default() += number;
                 }
-                Answer::Refused(refusal) => return Err(refusal::problem(refusal)),
-                other => unreachable!("a count was answered with {other:?}"),
+                match next_slot {
+                    Some(slot) => count.from_slot = slot,
+                    None => return Ok(counts),
+                }
             }
+            Answer::Refused(refusal) => return Err(refusal::problem(refusal)),
+            other => unreachable!("a count was answered with {other:?}"),
         }
-        open = still_open;
     }
-    Ok(counts)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! One file per noun holds its calls; `extract` takes requests apart, `view` shows the engine's
 //! types, `reply` and `refusal` are the two exhaustive matches over what the engine answers, and
-//! `problem` is the one form of everything that goes wrong. The OpenAPI document is generated from
+//! `problem` is the one form of everything that goes wrong. The `OpenAPI` document is generated from
 //! the same routes that serve. Nothing here decides about deadlines and nothing reads the time.
 
 mod batch;
@@ -57,7 +57,7 @@ struct Api {
     settings: Arc<HttpSettings>,
 }
 
-/// All calls of the API, guarded, and their OpenAPI document at `/openapi.json`.
+/// All calls of the API, guarded, and their `OpenAPI` document at `/openapi.json`.
 pub fn router(handle: Handle, settings: HttpSettings, metrics: Metrics) -> axum::Router {
     let (calls, mut document) = calls().split_for_parts();
     openapi::complete(&mut document);

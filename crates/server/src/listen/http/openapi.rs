@@ -1,4 +1,4 @@
-//! The OpenAPI document: generated from the routes, completed here.
+//! The `OpenAPI` document: generated from the routes, completed here.
 //!
 //! What every call may answer (a body that cannot be read, a foreign host, a server that stops) is
 //! said once, here, and laid over all operations; a route says only what is its own.

@@ -125,7 +125,10 @@ kinds! {
 
 /// One thing that went wrong.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct Problem(Box<Occurrence>);
+
+#[derive(Debug)]
+struct Occurrence {
     kind: &'static Kind,
     detail: Option<String>,
     hint: Option<String>,
@@ -181,62 +184,68 @@ pub(super) struct ProblemView<'a> {
 impl Problem {
     /// An occurrence of a kind.
     pub(super) fn new(kind: &'static Kind) -> Problem {
-        Problem { kind, detail: None, hint: None, field: None, more: More::default() }
+        let more = More::default();
+        Problem(Box::new(Occurrence { kind, detail: None, hint: None, field: None, more }))
     }
 
     /// What is wrong this time.
     #[must_use]
-    pub(super) fn detail(self, detail: impl Into<String>) -> Problem {
-        Problem { detail: Some(detail.into()), ..self }
+    pub(super) fn detail(mut self, detail: impl Into<String>) -> Problem {
+        self.0.detail = Some(detail.into());
+        self
     }
 
     /// A hint that fits better than the kind's own.
     #[must_use]
-    pub(super) fn hint(self, hint: impl Into<String>) -> Problem {
-        Problem { hint: Some(hint.into()), ..self }
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Problem {
+        self.0.hint = Some(hint.into());
+        self
     }
 
     /// The field or parameter at fault.
     #[must_use]
-    pub(super) fn field(self, field: impl Into<String>) -> Problem {
-        Problem { field: Some(field.into()), ..self }
+    pub(super) fn field(mut self, field: impl Into<String>) -> Problem {
+        self.0.field = Some(field.into());
+        self
     }
 
     /// What this one says besides.
     #[must_use]
-    pub(super) fn more(self, more: More) -> Problem {
-        Problem { more, ..self }
+    pub(super) fn more(mut self, more: More) -> Problem {
+        self.0.more = more;
+        self
     }
 
     /// The same problem as a settle's result.
     #[must_use]
     pub(super) fn of_settle(mut self) -> Problem {
-        self.more.result = self.more.result.or((self.kind.status < 500).then_some(self.kind.code));
+        let of_request = (self.0.kind.status < 500).then_some(self.0.kind.code);
+        self.0.more.result = self.0.more.result.or(of_request);
         self
     }
 
     /// The HTTP status.
     pub(super) fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.kind.status).expect("the table has HTTP statuses")
+        StatusCode::from_u16(self.0.kind.status).expect("the table has HTTP statuses")
     }
 
     /// The stable code.
     #[cfg(test)]
     pub(super) fn code(&self) -> &'static str {
-        self.kind.code
+        self.0.kind.code
     }
 
     /// The object that says it.
     pub(super) fn view(&self) -> ProblemView<'_> {
         ProblemView {
-            r#type: format!("/docs/errors#{}", self.kind.code),
-            title: self.kind.title,
-            status: self.kind.status,
-            code: self.kind.code,
-            detail: self.detail.as_deref(),
-            hint: self.hint.as_deref().unwrap_or(self.kind.hint),
-            field: self.field.as_deref(),
-            more: &self.more,
+            r#type: format!("/docs/errors#{}", self.0.kind.code),
+            title: self.0.kind.title,
+            status: self.0.kind.status,
+            code: self.0.kind.code,
+            detail: self.0.detail.as_deref(),
+            hint: self.0.hint.as_deref().unwrap_or(self.0.kind.hint),
+            field: self.0.field.as_deref(),
+            more: &self.0.more,
         }
     }
 }
@@ -247,7 +256,7 @@ impl IntoResponse for Problem {
         let mut response = (self.status(), Body::from(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if self.kind.status == 503 {
+        if self.0.kind.status == 503 {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

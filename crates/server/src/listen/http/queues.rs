@@ -71,7 +71,7 @@ pub(super) async fn put(
             .field("target"));
     }
     let policy = Box::new(policy);
-    ask(&api.handle, Command::PutQueue { queue, policy, declared: false }).await
+    ask(&api.handle, Command::PutQueue { queue, policy, declared: None }).await
 }
 
 /// Read a queue: its policy and its figures.
@@ -175,8 +175,8 @@ pub(super) async fn shift(
         due_to: Some(to),
         ..Filter::default()
     };
-    let counts = count(&api.handle, vec![queue], &filter, HORIZON).await?;
-    Ok(Reply::would_move(counts.iter().flat_map(|(_, due)| due.values()).sum()))
+    let counts = count(&api.handle, Some(queue), filter, HORIZON).await?;
+    Ok(Reply::would_move(counts.values().sum()))
 }
 
 impl PauseBody {

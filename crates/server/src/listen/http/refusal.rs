@@ -4,7 +4,7 @@
 //! explains it. A refusal added to the engine breaks this match, and that is the design.
 
 use duly_engine::answer::{Refusal, SettleResult};
-use duly_engine::deadline::{Acted, Deadline};
+use duly_engine::deadline::{Acted, Deadline, Delivery};
 
 use super::problem::{Kind, More, Problem};
 use super::view::DeadlineView;
@@ -31,7 +31,7 @@ pub(super) fn problem(refusal: Refusal) -> Problem {
         | Refusal::StillPending(deadline)
         | Refusal::NotDead(deadline) => problem.more(with_deadline(*deadline)),
         Refusal::TooLate(deadline) => {
-            let acted = deadline.delivery.as_ref().map_or(Acted::No, |delivery| delivery.acted());
+            let acted = deadline.delivery.as_ref().map_or(Acted::No, Delivery::acted);
             problem.more(More { acted: Some(acted.word()), ..with_deadline(*deadline) })
         }
         Refusal::MaxTotal { latest } => {

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 /// Connections at once; more wait in the listener's backlog.
 const CONNECTIONS: u32 = 8_192;
 /// How long a request's head may take to arrive, and how long a connection may be idle.
-const HEAD_WAIT: Duration = Duration::from_secs(60);
+const HEAD_WAIT: Duration = Duration::from_mins(1);
 /// The largest head that is read at all; what the API allows is less and is refused with a problem.
 const HEAD_BYTES: usize = 64 * 1024;
 /// How long the requests under way may take when the server stops.
@@ -76,12 +76,11 @@ async fn connection(stream: TcpStream, router: axum::Router, mut stopping: watch
         ended = &mut connection => Some(ended),
         () = stopped(&mut stopping) => None,
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        connection.await
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended badly");

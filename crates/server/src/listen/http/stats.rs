@@ -93,16 +93,16 @@ pub(super) struct ForecastReply {
     /// Journal time of the reading.
     #[schema(format = DateTime)]
     now: String,
-    /// By name.
+    /// Those in which something falls due, by name.
     queues: Vec<QueueForecast>,
 }
 
 /// What falls due in one queue.
-#[derive(Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 pub(super) struct QueueForecast {
     /// Its name.
     name: String,
-    /// Pending although due before now: in grace, frozen, withheld or about to lapse.
+    /// Pending although due before this minute: in grace, frozen or withheld.
     overdue: u64,
     /// Minutes in which something is due, in order.
     minutes: Vec<MinuteView>,
@@ -208,31 +208,32 @@ pub(super) async fn forecast(
             .detail(format!("ahead is at most {longest}"))
             .field("ahead"));
     }
-    let (clock, queues) = read(&api.handle).await?;
-    let queues = match &parameters.queue {
-        Some(queue) => vec![queue_name(queue)?],
-        None => queues.into_iter().map(|queue| queue.queue).collect(),
-    };
+    let queue = parameters.queue.as_deref().map(queue_name).transpose()?;
+    let now = time(&api.handle).await?;
     let filter = Filter {
         state: Some(DeadlineState::Pending),
-        due_to: Some(clock.now.plus(ahead)),
+        due_to: Some(now.plus(ahead)),
         ..Filter::default()
     };
-    let counts = count(&api.handle, queues, &filter, MINUTE).await?;
-    let this_minute = Time::from_millis(clock.now.millis() / MINUTE.millis() * MINUTE.millis());
-    let queues = counts
-        .into_iter()
-        .map(|(queue, mut due)| {
-            let coming = due.split_off(&this_minute);
-            QueueForecast {
-                name: queue.to_string(),
-                overdue: due.values().sum(),
-                minutes: coming
-                    .into_iter()
-                    .map(|(at, due)| MinuteView { at: show_instant(at), due })
-                    .collect(),
-            }
-        })
-        .collect();
-    Ok(json(StatusCode::OK, &ForecastReply { now: show_instant(clock.now), queues }))
+    let counts = count(&api.handle, queue, filter, MINUTE).await?;
+    let mut queues: Vec<QueueForecast> = Vec::new();
+    for ((queue, minute), due) in counts {
+        if queues.last().is_none_or(|last| last.name != queue.as_str()) {
+            queues.push(QueueForecast { name: queue.to_string(), ..QueueForecast::default() });
+        }
+        let Some(last) = queues.last_mut() else { continue };
+        if minute.plus(MINUTE) <= now {
+            last.overdue += due;
+        } else {
+            last.minutes.push(MinuteView { at: show_instant(minute), due });
+        }
+    }
+    Ok(json(StatusCode::OK, &ForecastReply { now: show_instant(now), queues }))
+}
+
+async fn time(handle: &Handle) -> Result<Time, Problem> {
+    match handle.ask(Command::GetClock).await? {
+        Answer::Clock(clock) => Ok(clock.now),
+        other => unreachable!("a question for the time was answered with {other:?}"),
+    }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use duly_engine::answer::{
-    ClockView as Clock, Held, Leased, QueueView as Queue, ShiftView, Totals,
+    ClockView as Clock, GuardReason, Held, Leased, QueueView as Queue, ShiftView, Totals,
 };
 use duly_engine::deadline::{Deadline, Delivery, Event, Payload, PayloadAt, PayloadKind, What};
 use serde::Serialize;
@@ -195,6 +195,8 @@ pub(super) struct QueueView {
     now: HeldView,
     /// What it has counted since it was created.
     total: TotalsView,
+    /// Settles answered `too_late` since the server started.
+    too_late: u64,
 }
 
 /// Live records by state.
@@ -226,8 +228,6 @@ pub(super) struct TotalsView {
     settled: BTreeMap<String, u64>,
     /// Lapsed.
     lapsed: u64,
-    /// Settles answered `too_late`.
-    too_late: u64,
     /// Attempts begun.
     attempts: u64,
     /// Attempts that failed and were followed by another.
@@ -388,6 +388,7 @@ impl QueueView {
             shift: queue.shift.map(ShiftedView::from),
             now: queue.now.into(),
             total: queue.total.into(),
+            too_late: queue.too_late,
         }
     }
 }
@@ -422,7 +423,6 @@ impl From<Totals> for TotalsView {
                 .map(|(outcome, count)| (outcome.to_string(), count))
                 .collect(),
             lapsed: totals.lapsed,
-            too_late: totals.too_late,
             attempts: totals.attempts,
             retried: totals.retried,
             done: totals.done,
@@ -446,7 +446,7 @@ impl ClockView {
             now: show_instant(clock.now),
             wall: show_instant(clock.wall),
             manual,
-            guard: clock.guard.map(|reason| reason.word()),
+            guard: clock.guard.map(GuardReason::word),
             recovery_until: show_instant(clock.recovery_until),
         }
     }
