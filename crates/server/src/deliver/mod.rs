@@ -1,0 +1,205 @@
+//! The deliverers: they hand lapses to their targets and come back with a verdict on each.
+//!
+//! What arrives here is to be attempted now; how many at once, how often again and in which order
+//! the engine has decided. Every attempt runs in a task of its own and ends in exactly one verdict a
+//! lapse, also when the task panics; only the end of the process leaves one open, and then its lease
+//! runs out or the restart releases it. Nothing here repeats an attempt, and nothing here knows the
+//! engine's state.
+
+mod failure;
+mod instant;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod webhook;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use duly_engine::answer::Leased;
+use duly_engine::command::{Command, Verdict};
+use duly_engine::deadline::{Payload, PayloadAt};
+use duly_engine::id::{DeliveryId, Token};
+use duly_engine::queue::Target;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+
+use self::failure::retry;
+use self::sql::Databases;
+use self::webhook::Webhooks;
+use crate::handle::{Attempt, Handle};
+
+pub use self::sql::SqlAction;
+pub use self::webhook::Guard;
+
+/// What the operator's configuration says about deliveries.
+#[derive(Clone, Debug, Default)]
+pub struct DeliverSettings {
+    /// Where webhooks may lead.
+    pub guard: Guard,
+    /// Databases by name: `sqlite:///absolute/path`.
+    pub databases: BTreeMap<String, String>,
+    /// What `sql` targets may do, by name.
+    pub sql: BTreeMap<String, SqlAction>,
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadSetting {
+    /// Its place in the configuration: `sql.cancel_order.steps[0]`.
+    pub key: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl fmt::Display for BadSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.why)
+    }
+}
+
+impl std::error::Error for BadSetting {}
+
+/// The deliverers at work. Dropping it stops them at once; see [`Deliverers::stop`].
+pub struct Deliverers {
+    stop: oneshot::Sender<Duration>,
+    work: JoinHandle<()>,
+}
+
+impl Deliverers {
+    /// Checks the settings, connects to the databases and begins to perform what arrives. A database
+    /// that cannot be reached yet is no error: its deliveries are retried until it can.
+    pub fn start(
+        handle: Handle,
+        settings: &DeliverSettings,
+        attempts: UnboundedReceiver<Attempt>,
+    ) -> Result<Deliverers, BadSetting> {
+        let targets = Arc::new(Targets::new(settings)?);
+        let (stop, stopped) = oneshot::channel();
+        let work = tokio::spawn(work(handle, targets, attempts, stopped));
+        Ok(Deliverers { stop, work })
+    }
+
+    /// Begins nothing more and lets the attempts under way finish, for so long at most. The driver
+    /// must still be there to take their verdicts.
+    pub async fn stop(self, within: Duration) {
+        // Nobody hears it when the work has ended already, and then there is nothing to stop.
+        self.stop.send(within).unwrap_or_default();
+        if let Err(error) = self.work.await {
+            tracing::error!(%error, "the deliverers did not stop in order");
+        }
+    }
+}
+
+/// One lapse to hand over, with its payload at hand.
+#[derive(Clone, Debug)]
+struct Delivery {
+    leased: Leased,
+    payload: Option<Payload>,
+}
+
+/// The ways to all targets.
+struct Targets {
+    webhooks: Webhooks,
+    databases: Databases,
+}
+
+impl Targets {
+    fn new(settings: &DeliverSettings) -> Result<Targets, BadSetting> {
+        Ok(Targets {
+            webhooks: Webhooks::new(settings.guard),
+            databases: Databases::start(&settings.databases, &settings.sql)?,
+        })
+    }
+
+    /// One attempt: a verdict on each, in their order.
+    async fn attempt(&self, target: &Target, deliveries: Vec<Delivery>) -> Vec<Verdict> {
+        match target {
+            Target::Webhook(webhook) => self.webhooks.attempt(webhook, &deliveries).await,
+            Target::Sql { name, .. } => self.databases.attempt(name, deliveries).await,
+            Target::Pull | Target::None => {
+                unreachable!("the engine hands {} deliveries to nobody here", target.word())
+            }
+        }
+    }
+}
+
+/// Takes attempts until told to stop or until nobody sends any more.
+async fn work(
+    handle: Handle,
+    targets: Arc<Targets>,
+    mut attempts: UnboundedReceiver<Attempt>,
+    mut stopped: oneshot::Receiver<Duration>,
+) {
+    let mut under_way = JoinSet::new();
+    let within = loop {
+        tokio::select! {
+            within = &mut stopped => break within.unwrap_or_default(),
+            attempt = attempts.recv() => match attempt {
+                Some(attempt) => {
+                    under_way.spawn(perform(handle.clone(), Arc::clone(&targets), attempt));
+                }
+                None => break (&mut stopped).await.unwrap_or_default(),
+            },
+            Some(_) = under_way.join_next() => {}
+        }
+    };
+    let all = async { while under_way.join_next().await.is_some() {} };
+    if tokio::time::timeout(within, all).await.is_err() {
+        tracing::warn!(attempts = under_way.len(), "stopped with attempts under way");
+    }
+}
+
+/// One attempt, from payloads to verdicts.
+async fn perform(handle: Handle, targets: Arc<Targets>, attempt: Attempt) {
+    let mut deliveries = Vec::with_capacity(attempt.deliveries.len());
+    let mut verdicts = Vec::new();
+    for leased in attempt.deliveries {
+        let payload = match leased.payload.clone() {
+            PayloadAt::None | PayloadAt::Gone => None,
+            at @ (PayloadAt::Here(_) | PayloadAt::Stored(_)) => match handle.payload(at) {
+                None => {
+                    let verdict = retry("payload: it could not be read back");
+                    verdicts.push((leased.id, leased.token, verdict));
+                    continue;
+                }
+                some => some,
+            },
+        };
+        deliveries.push(Delivery { leased, payload });
+    }
+    if !deliveries.is_empty() {
+        verdicts.extend(hand_over(targets, attempt.target, deliveries).await);
+    }
+    let commands = verdicts
+        .into_iter()
+        .map(|(delivery, token, verdict)| Command::Verdict { delivery, token, verdict })
+        .collect();
+    if handle.ask_all(commands).await.is_err() {
+        tracing::debug!("an attempt ended after the driver; its delivery will be tried again");
+    }
+}
+
+/// One attempt whose verdicts come also when it panics.
+async fn hand_over(
+    targets: Arc<Targets>,
+    target: Target,
+    deliveries: Vec<Delivery>,
+) -> Vec<(DeliveryId, Token, Verdict)> {
+    let holds: Vec<(DeliveryId, Token)> =
+        deliveries.iter().map(|delivery| (delivery.leased.id, delivery.leased.token)).collect();
+    // A JoinSet ends its task when this one is ended, which a bare task would outlive.
+    let mut attempt = JoinSet::new();
+    attempt.spawn(async move { targets.attempt(&target, deliveries).await });
+    let verdicts = match attempt.join_next().await {
+        Some(Ok(verdicts)) if verdicts.len() == holds.len() => verdicts,
+        ended => {
+            tracing::error!(?ended, "an attempt broke; this is a bug");
+            holds.iter().map(|_| retry("broken_attempt: a bug in Duly; see its log")).collect()
+        }
+    };
+    holds.into_iter().zip(verdicts).map(|((id, token), verdict)| (id, token, verdict)).collect()
+}

@@ -1,0 +1,81 @@
+//! The values that statements are given.
+//!
+//! A payload's field keeps its meaning: a whole number stays exact however long it is (as text when
+//! no integer holds it), text stays text whatever it contains, an object or a list goes in as JSON.
+//! A field that is not there is NULL.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use super::template::Parameter;
+use crate::deliver::{Delivery, instant};
+
+/// One bound value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(String),
+}
+
+/// The values of a statement's parameters for one delivery, or why the payload cannot give them.
+pub(super) fn values(parameters: &[Parameter], delivery: &Delivery) -> Result<Vec<Value>, String> {
+    parameters.iter().map(|parameter| value(parameter, delivery)).collect()
+}
+
+fn value(parameter: &Parameter, delivery: &Delivery) -> Result<Value, String> {
+    let leased = &delivery.leased;
+    let milliseconds = |millis: u64| Value::Integer(i64::try_from(millis).unwrap_or(i64::MAX));
+    Ok(match parameter {
+        Parameter::Key => Value::Text(leased.key.as_str().to_owned()),
+        Parameter::Queue => Value::Text(leased.queue.as_str().to_owned()),
+        Parameter::DeliveryId => Value::Text(leased.id.to_string()),
+        Parameter::Due => Value::Text(instant::sql(leased.due)),
+        Parameter::DueMs => milliseconds(leased.due.millis()),
+        Parameter::LapsedAt => Value::Text(instant::sql(leased.lapsed_at)),
+        Parameter::LapsedAtMs => milliseconds(leased.lapsed_at.millis()),
+        Parameter::Attempt => Value::Integer(i64::from(leased.attempt)),
+        Parameter::Payload(path) => payload(path, delivery)?,
+    })
+}
+
+fn payload(path: &[String], delivery: &Delivery) -> Result<Value, String> {
+    let Some(payload) = &delivery.payload else { return Ok(Value::Null) };
+    // Bytes of another protocol are very often JSON all the same.
+    let Ok(mut at) = serde_json::from_slice::<&RawValue>(&payload.bytes) else {
+        return match (path, std::str::from_utf8(&payload.bytes)) {
+            ([], Ok(text)) => Ok(Value::Text(text.to_owned())),
+            _ => Ok(Value::Null),
+        };
+    };
+    if path.is_empty() {
+        return Ok(Value::Text(at.get().to_owned()));
+    }
+    for field in path {
+        if !at.get().starts_with('{') {
+            return Ok(Value::Null);
+        }
+        let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(at.get())
+            .map_err(|error| format!("payload: it cannot be read: {error}"))?;
+        match fields.remove(field) {
+            Some(inner) => at = inner,
+            None => return Ok(Value::Null),
+        }
+    }
+    json(at.get()).ok_or_else(|| format!("payload: {} cannot be read", path.join(".")))
+}
+
+/// The value of a JSON text.
+fn json(text: &str) -> Option<Value> {
+    Some(match text.as_bytes().first()? {
+        b'n' => Value::Null,
+        b't' => Value::Integer(1),
+        b'f' => Value::Integer(0),
+        b'"' => Value::Text(serde_json::from_str(text).ok()?),
+        b'{' | b'[' => Value::Text(text.to_owned()),
+        _ if text.contains(['.', 'e', 'E']) => Value::Real(text.parse().ok()?),
+        _ => text.parse().map_or_else(|_| Value::Text(text.to_owned()), Value::Integer),
+    })
+}
