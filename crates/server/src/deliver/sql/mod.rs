@@ -3,7 +3,7 @@
 //! What may be run is named in the operator's configuration and nowhere else; a queue's policy only
 //! names it. The first step is the guard (`UPDATE … WHERE status='unpaid'`): when it meets no row,
 //! the order was paid and nothing else happens. Here is what is the same for every database:
-//! settings, statements, waiting. One file a database does the rest; SQLite is the first.
+//! settings, statements, waiting. One file a database does the rest; `SQLite` is the first.
 
 mod sqlite;
 mod template;
@@ -20,6 +20,7 @@ use duly_engine::command::Verdict;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use self::sqlite::Patience;
 use self::template::Template;
 use super::failure::retry;
 use super::{BadSetting, Delivery};
@@ -55,7 +56,7 @@ struct Statement {
 }
 
 /// One attempt on its way to a database; the verdicts come back in the order of the deliveries.
-struct Job {
+struct Request {
     action: Arc<Action>,
     deliveries: Vec<Delivery>,
     reply: oneshot::Sender<Vec<Verdict>>,
@@ -63,7 +64,7 @@ struct Job {
 
 /// All actions and the way to the database of each.
 pub(super) struct Databases {
-    actions: HashMap<String, (Arc<Action>, mpsc::Sender<Job>)>,
+    actions: HashMap<String, (Arc<Action>, mpsc::Sender<Request>)>,
 }
 
 impl Databases {
@@ -71,6 +72,14 @@ impl Databases {
     pub(super) fn start(
         databases: &BTreeMap<String, String>,
         settings: &BTreeMap<String, SqlAction>,
+    ) -> Result<Databases, BadSetting> {
+        Databases::start_with(databases, settings, Patience::default())
+    }
+
+    fn start_with(
+        databases: &BTreeMap<String, String>,
+        settings: &BTreeMap<String, SqlAction>,
+        patience: Patience,
     ) -> Result<Databases, BadSetting> {
         let mut of_database: BTreeMap<&str, Vec<(String, Arc<Action>)>> = BTreeMap::new();
         for (name, action) in settings {
@@ -87,7 +96,7 @@ impl Databases {
                 .map_err(|why| BadSetting { key: format!("databases.{name}.dsn"), why })?;
             let own = of_database.remove(name.as_str()).unwrap_or_default();
             let checked: Vec<&Action> = own.iter().map(|(_, action)| &**action).collect();
-            let worker = sqlite::start(name, path, &checked)?;
+            let worker = sqlite::start(name, path, patience, &checked)?;
             actions.extend(own.into_iter().map(|(name, action)| (name, (action, worker.clone()))));
         }
         Ok(Databases { actions })
@@ -101,9 +110,9 @@ impl Databases {
             return all(&format!("unknown_action: the configuration has no [sql.{name}]"));
         };
         let (reply, verdicts) = oneshot::channel();
-        let job = Job { action: Arc::clone(action), deliveries, reply };
+        let request = Request { action: Arc::clone(action), deliveries, reply };
         let asked = async {
-            worker.send(job).await.ok()?;
+            worker.send(request).await.ok()?;
             verdicts.await.ok()
         };
         match timeout(ATTEMPT, asked).await {

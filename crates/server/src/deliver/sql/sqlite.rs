@@ -1,4 +1,4 @@
-//! SQLite: one thread a database, one transaction an attempt.
+//! `SQLite`: one thread a database, one transaction an attempt.
 //!
 //! The write lock is taken before the guard is asked, so a payment that commits at the same moment
 //! comes wholly before or wholly after. A batch that fails for the sake of one delivery is rolled
@@ -23,16 +23,27 @@ use rusqlite::{
 use tokio::sync::mpsc;
 
 use super::value::{Value, values};
-use super::{Action, Job, Statement, WAITING};
+use super::{Action, Request, Statement, WAITING};
 use crate::clock;
 use crate::deliver::failure::{dead, retry};
 use crate::deliver::{BadSetting, Delivery};
 
-/// How long another writer is waited for.
-const BUSY: Duration = Duration::from_secs(5);
-/// How long the statements of one transaction may run.
-const RUN: Duration = Duration::from_secs(10);
-/// Steps of SQLite's machine between two looks at the time.
+/// How long a database may keep an attempt waiting, so that the next one has its turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// With another writer.
+    pub(super) busy: Duration,
+    /// With the statements of one transaction.
+    pub(super) run: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { busy: Duration::from_secs(5), run: Duration::from_secs(10) }
+    }
+}
+
+/// Steps of `SQLite`'s machine between two looks at the time.
 const LOOK_EVERY: i32 = 10_000;
 /// Statements kept prepared.
 const PREPARED: usize = 128;
@@ -49,6 +60,7 @@ enum Fault {
 struct Worker {
     name: String,
     path: PathBuf,
+    patience: Patience,
     open: Option<Open>,
 }
 
@@ -66,9 +78,10 @@ struct Open {
 pub(super) fn start(
     name: &str,
     path: PathBuf,
+    patience: Patience,
     actions: &[&Action],
-) -> Result<mpsc::Sender<Job>, BadSetting> {
-    let mut worker = Worker { name: name.to_owned(), path, open: None };
+) -> Result<mpsc::Sender<Request>, BadSetting> {
+    let mut worker = Worker { name: name.to_owned(), path, patience, open: None };
     match worker.open() {
         Ok(open) => {
             for statement in actions.iter().flat_map(|action| action.statements()) {
@@ -101,12 +114,12 @@ pub(super) fn start(
             "the database cannot be used yet; its deliveries are retried until it can"
         ),
     }
-    let (jobs, waiting) = mpsc::channel(WAITING);
+    let (requests, waiting) = mpsc::channel(WAITING);
     thread::Builder::new()
         .name(format!("sql {name}"))
         .spawn(move || worker.run(waiting))
         .map_err(|error| BadSetting { key: format!("databases.{name}"), why: error.to_string() })?;
-    Ok(jobs)
+    Ok(requests)
 }
 
 impl Action {
@@ -117,42 +130,42 @@ impl Action {
 
 impl Worker {
     /// Works until nobody can ask any more.
-    fn run(mut self, mut waiting: mpsc::Receiver<Job>) {
-        while let Some(job) = waiting.blocking_recv() {
-            if job.reply.is_closed() {
+    fn run(mut self, mut waiting: mpsc::Receiver<Request>) {
+        while let Some(request) = waiting.blocking_recv() {
+            if request.reply.is_closed() {
                 // Its time ran out before its turn came: the next attempt is the one that counts.
                 continue;
             }
-            let verdicts = catch_unwind(AssertUnwindSafe(|| self.attempt(&job)));
+            let verdicts = catch_unwind(AssertUnwindSafe(|| self.attempt(&request)));
             let verdicts = verdicts.unwrap_or_else(|_| {
                 self.open = None;
-                vec![retry("broken_attempt: a bug in Duly; see its log"); job.deliveries.len()]
+                vec![retry("broken_attempt: a bug in Duly; see its log"); request.deliveries.len()]
             });
             // Nobody may be waiting any more; `applied` tells the next attempt what became of it.
-            drop(job.reply.send(verdicts));
+            drop(request.reply.send(verdicts));
         }
     }
 
-    fn attempt(&mut self, job: &Job) -> Vec<Verdict> {
-        let deliveries = &job.deliveries;
-        match self.transaction(&job.action, deliveries) {
+    fn attempt(&mut self, request: &Request) -> Vec<Verdict> {
+        let deliveries = &request.deliveries;
+        match self.transaction(&request.action, deliveries) {
             Ok(verdicts) => verdicts,
             Err(Fault::Database(error)) => vec![retry(&error); deliveries.len()],
             Err(Fault::Delivery(verdict)) if deliveries.len() == 1 => vec![verdict],
-            Err(Fault::Delivery(_)) => self.one_by_one(job),
+            Err(Fault::Delivery(_)) => self.one_by_one(request),
         }
     }
 
     /// Each in a transaction of its own, so that one that cannot be done hinders no other.
-    fn one_by_one(&mut self, job: &Job) -> Vec<Verdict> {
-        let mut verdicts = Vec::with_capacity(job.deliveries.len());
-        for delivery in &job.deliveries {
-            match self.transaction(&job.action, slice::from_ref(delivery)) {
-                _ if job.reply.is_closed() => break,
+    fn one_by_one(&mut self, request: &Request) -> Vec<Verdict> {
+        let mut verdicts = Vec::with_capacity(request.deliveries.len());
+        for delivery in &request.deliveries {
+            match self.transaction(&request.action, slice::from_ref(delivery)) {
+                _ if request.reply.is_closed() => break,
                 Ok(mut done) => verdicts.append(&mut done),
                 Err(Fault::Delivery(verdict)) => verdicts.push(verdict),
                 Err(Fault::Database(error)) => {
-                    verdicts.resize(job.deliveries.len(), retry(&error));
+                    verdicts.resize(request.deliveries.len(), retry(&error));
                     break;
                 }
             }
@@ -187,7 +200,7 @@ impl Worker {
             .map_err(|error| format!("its file cannot be found: {}", error.kind()))?;
         if self.open.as_ref().is_none_or(|open| open.file != file) {
             self.open = None;
-            let open = Open::new(&self.path, file);
+            let open = Open::new(&self.path, file, self.patience);
             self.open = Some(open.map_err(|error| words(&error))?);
         }
         Ok(self.open.as_mut().expect("it has just been made"))
@@ -195,17 +208,17 @@ impl Worker {
 }
 
 impl Open {
-    fn new(path: &PathBuf, file: (u64, u64)) -> rusqlite::Result<Open> {
+    fn new(path: &PathBuf, file: (u64, u64), patience: Patience) -> rusqlite::Result<Open> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY)?;
+        connection.busy_timeout(patience.busy)?;
         connection.set_prepared_statement_cache_capacity(PREPARED);
         // `done` is told only of what is on the disk, and rows keep their relations.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         let began = Arc::new(Mutex::new(clock::stopwatch()));
         let limit = Arc::clone(&began);
-        let late = move || limit.lock().is_ok_and(|began| began.elapsed() > RUN);
+        let late = move || limit.lock().is_ok_and(|began| began.elapsed() > patience.run);
         connection.progress_handler(LOOK_EVERY, Some(late))?;
         Ok(Open { connection, file, began })
     }
@@ -318,13 +331,13 @@ fn fault(error: &rusqlite::Error) -> Fault {
             | ErrorCode::Unknown,
         ) => Fault::Delivery(dead(&words)),
         Some(ErrorCode::OperationInterrupted) => {
-            Fault::Delivery(retry("timeout: the statements ran for more than 10s"))
+            Fault::Delivery(retry("timeout: the statements ran for too long and were stopped"))
         }
         _ => Fault::Database(words),
     }
 }
 
-/// Is it SQLite's plain "error": a statement that cannot be, or that a value makes impossible?
+/// Is it `SQLite`'s plain "error": a statement that cannot be, or that a value makes impossible?
 fn is_statements_own(error: &rusqlite::Error) -> bool {
     matches!(
         error,

@@ -71,11 +71,15 @@ impl Template {
         let mut chars = statement.char_indices().peekable();
         while let Some((start, char)) = chars.next() {
             let next = chars.peek().map(|&(_, char)| char);
+            let comment = matches!((char, next), ('-', Some('-')) | ('/', Some('*')));
+            if ended && !(comment || char.is_whitespace()) {
+                return Err("holds more than one statement".to_owned());
+            }
             match char {
                 '\'' | '"' | '`' => skip_quoted(&mut chars, char)?,
                 '[' => skip_quoted(&mut chars, ']')?,
-                '-' if next == Some('-') => while chars.next_if(|&(_, at)| at != '\n').is_some() {},
-                '/' if next == Some('*') => skip_comment(&mut chars)?,
+                '-' if comment => while chars.next_if(|&(_, at)| at != '\n').is_some() {},
+                '/' if comment => skip_comment(&mut chars)?,
                 ':' if next == Some(':') => {
                     // A PostgreSQL cast.
                     chars.next();
@@ -89,8 +93,6 @@ impl Template {
                     return Err(format!("'{char}' is not understood; parameters are like :key"));
                 }
                 ';' => ended = true,
-                _ if char.is_whitespace() => {}
-                _ if ended => return Err("holds more than one statement".to_owned()),
                 _ if begins_name(char) => {
                     let rest = word(&mut chars);
                     if first_word.is_empty() {
