@@ -1,4 +1,4 @@
-//! Guarded statements against real SQLite files.
+//! Guarded statements against real database files.
 
 use std::collections::BTreeMap;
 use std::fs;
