@@ -1,6 +1,7 @@
 //! The deadline server as a library: what `main` runs and what tests drive.
 
 pub mod clock;
+pub mod config;
 pub mod deliver;
 pub mod handle;
 pub mod listen;

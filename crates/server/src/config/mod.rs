@@ -1,0 +1,242 @@
+//! What the operator wants, as the rest of the program understands it.
+//!
+//! Two stages: `document` and `typed` hold what was typed (file, environment, flags); [`Settings`]
+//! is what is meant, whole and consistent. The commented file `default.toml` is the reference: it
+//! holds every key, and a test keeps it equal to [`Settings::default`]. A mistake is one message
+//! that names where it was typed. This is also the only place that reads the environment.
+
+mod document;
+mod environment;
+mod size;
+#[cfg(test)]
+mod tests;
+mod typed;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use duly_engine::id::QueueName;
+use duly_engine::limits::Limits;
+use duly_engine::queue::Policy;
+
+pub use environment::Environment;
+
+use document::{Document, Override};
+use typed::Typed;
+
+/// The commented default file.
+pub const DEFAULT_FILE: &str = include_str!("default.toml");
+
+/// Everything that may be set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Where the HTTP API listens; always an address of this machine; none for nowhere.
+    pub http: Option<SocketAddr>,
+    /// Which clock decides.
+    pub clock: ClockSource,
+    /// What the engine is told about the operator's wishes.
+    pub limits: Limits,
+    /// How the journal lies on the disk.
+    pub journal: Journal,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Whether webhooks may call private networks. Loopback is another matter: it is allowed while
+    /// Duly listens on loopback only.
+    pub webhook_allow_private: bool,
+    /// Databases by name.
+    pub databases: BTreeMap<String, Database>,
+    /// Named `sql` actions.
+    pub sql: BTreeMap<String, SqlAction>,
+    /// Queues declared in the configuration.
+    pub queues: BTreeMap<QueueName, Policy>,
+}
+
+/// Which clock decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockSource {
+    /// The machine's.
+    Machine,
+    /// One that is moved over the API.
+    Manual,
+}
+
+/// How the journal lies on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Journal {
+    /// The length of one segment, in bytes.
+    pub segment_size: u64,
+    /// Empty segments kept ready.
+    pub reserve: usize,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// The least notable thing that is logged.
+    pub level: tracing::Level,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A database of the operator's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// An `SQLite` file, by its absolute path.
+    Sqlite(PathBuf),
+}
+
+/// What a lapse does in a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlAction {
+    /// The name of the database, which is one of [`Settings::databases`].
+    pub database: String,
+    /// Statements of one transaction, at least one; the first is the guard.
+    pub steps: Vec<String>,
+    /// Whether an earlier attempt was committed.
+    pub applied: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            data: PathBuf::from("./duly-data"),
+            http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7830))),
+            clock: ClockSource::Machine,
+            limits: Limits::default(),
+            journal: Journal { segment_size: 64 << 20, reserve: 4 },
+            log: Log { format: LogFormat::Text, level: tracing::Level::INFO },
+            webhook_allow_private: false,
+            databases: BTreeMap::new(),
+            sql: BTreeMap::new(),
+            queues: BTreeMap::new(),
+        }
+    }
+}
+
+/// A mistake in the configuration, as one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadConfig {
+    /// File and line, or the variable or flag.
+    place: String,
+    /// The dotted key; empty where the file cannot be read at all.
+    key: String,
+    /// What is wrong with it.
+    why: String,
+}
+
+impl fmt::Display for BadConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for BadConfig {}
+
+/// A setting said by a flag.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    /// The flag, as it is typed: `--data`.
+    pub name: &'static str,
+    /// The dotted key it stands for.
+    pub key: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
+/// The keys that the environment may set, and whether a number or a truth value may stand there.
+const SCALARS: [(&str, bool); 10] = [
+    ("data", false),
+    ("http.listen", false),
+    ("clock.source", false),
+    ("clock.max_forward_jump", true),
+    ("clock.max_downtime", true),
+    ("journal.segment_size", true),
+    ("journal.reserve", true),
+    ("log.format", false),
+    ("log.level", false),
+    ("webhook.allow_private", true),
+];
+
+/// Variables that are ours but stand for no key.
+const OTHER_VARIABLES: [&str; 2] = ["DULY_CONFIG", "DULY_URL"];
+
+/// The variable that stands for a key.
+fn variable_of(key: &str) -> String {
+    format!("DULY_{}", key.replace('.', "_").to_ascii_uppercase())
+}
+
+impl Settings {
+    /// Puts together the file (`--config`, else `DULY_CONFIG`, else none), the environment and the flags.
+    pub fn load(
+        file: Option<&Path>,
+        environment: &Environment,
+        flags: &[Flag],
+    ) -> Result<Settings, BadConfig> {
+        let file = file.or_else(|| environment.get("DULY_CONFIG").map(Path::new));
+        let Some(path) = file else {
+            return Settings::parse("configuration", "", environment, flags);
+        };
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Settings::parse(&name, &text, environment, flags),
+            Err(error) => Err(BadConfig {
+                place: name,
+                key: String::new(),
+                why: format!("cannot read the configuration file: {error}"),
+            }),
+        }
+    }
+
+    /// The same for a file that has been read; `name` is what messages call it.
+    pub fn parse(
+        name: &str,
+        text: &str,
+        environment: &Environment,
+        flags: &[Flag],
+    ) -> Result<Settings, BadConfig> {
+        let mut overrides: Vec<Override> = Vec::new();
+        for (key, is_literal) in SCALARS {
+            let variable = variable_of(key);
+            if let Some(value) = environment.get(&variable) {
+                let value = value.to_owned();
+                overrides.push(Override { said_by: variable, key, value, is_literal });
+            }
+        }
+        overrides.extend(flags.iter().map(|flag| Override {
+            said_by: flag.name.to_owned(),
+            key: flag.key,
+            value: flag.value.clone(),
+            is_literal: false,
+        }));
+        let variable = |name: &str| environment.get(name).map(str::to_owned);
+        let document = Document::parse(name, text, &overrides, &variable)?;
+        document.read::<Typed>()?.mean(&document)
+    }
+}
+
+/// Variables that look like settings but are none, for a warning: a misspelt one must not pass in silence.
+pub fn unknown_variables(environment: &Environment) -> Vec<String> {
+    let known: Vec<String> = SCALARS.iter().map(|(key, _)| variable_of(key)).collect();
+    environment
+        .ours()
+        .filter(|name| !OTHER_VARIABLES.contains(name) && !known.iter().any(|key| key == name))
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,315 @@
+//! The configuration as it is typed, and the step from there to what is meant.
+//!
+//! The types below are the form: which keys there are and how one value reads. Everything that
+//! takes more than one value to judge, or a second look at one, is in [`Typed::mean`]. Nothing is
+//! opened, resolved or connected to here.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use duly_engine::id::QueueName;
+use duly_engine::queue::{Policy, Target};
+use duly_engine::time::Span;
+use serde::{Deserialize, Deserializer};
+
+use super::document::Document;
+use super::{BadConfig, ClockSource, Database, Journal, Log, LogFormat, Settings, SqlAction, size};
+use crate::policy::PolicyText;
+use crate::units::WrittenDuration;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Typed {
+    data: Option<PathBuf>,
+    #[serde(default)]
+    http: HttpForm,
+    #[serde(default)]
+    clock: ClockForm,
+    #[serde(default)]
+    journal: JournalForm,
+    #[serde(default)]
+    log: LogForm,
+    #[serde(default)]
+    webhook: WebhookForm,
+    #[serde(default)]
+    databases: BTreeMap<String, DatabaseForm>,
+    #[serde(default)]
+    sql: BTreeMap<String, SqlForm>,
+    #[serde(default)]
+    queues: BTreeMap<String, PolicyText>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HttpForm {
+    listen: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockForm {
+    source: Option<ClockWord>,
+    max_forward_jump: Option<WrittenDuration>,
+    max_downtime: Option<WrittenDuration>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ClockWord {
+    Machine,
+    Manual,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JournalForm {
+    segment_size: Option<Size>,
+    reserve: Option<usize>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogForm {
+    format: Option<FormatWord>,
+    level: Option<LevelWord>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FormatWord {
+    Text,
+    Json,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LevelWord {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WebhookForm {
+    allow_private: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DatabaseForm {
+    dsn: Option<String>,
+    dsn_file: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SqlForm {
+    database: String,
+    steps: Vec<String>,
+    applied: Option<String>,
+}
+
+/// A size in bytes, as text or as a number.
+struct Size(u64);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a size is text such as \"64MiB\" or a number of bytes")]
+        enum Written {
+            Bytes(u64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Bytes(bytes) => Ok(Size(bytes)),
+            Written::Text(text) => size::parse(&text).map(Size).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// A segment holds the largest record (a full batch), and its offsets are 32 bits.
+const SEGMENT_SIZES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
+/// Below 4 spare segments schedules are refused, so fewer could never serve.
+const LEAST_RESERVE: usize = 4;
+const MOST_RESERVE: usize = 1024;
+
+/// Fields of a policy that are inside its webhook target.
+const WEBHOOK_FIELDS: [&str; 4] = ["url", "secrets", "batch", "timeout"];
+
+impl Typed {
+    /// What is meant, or the first mistake.
+    pub(super) fn mean(self, document: &Document<'_>) -> Result<Settings, BadConfig> {
+        let mut settings = Settings::default();
+        if let Some(data) = self.data {
+            if data.as_os_str().is_empty() {
+                return Err(document.complain(&["data"], "is empty; name a directory"));
+            }
+            settings.data = data;
+        }
+        if let Some(listen) = &self.http.listen {
+            settings.http =
+                address(listen).map_err(|why| document.complain(&["http", "listen"], why))?;
+        }
+        self.clock.mean(&mut settings, document)?;
+        settings.journal = self.journal.mean(settings.journal, document)?;
+        settings.log = self.log.mean(settings.log);
+        settings.webhook_allow_private =
+            self.webhook.allow_private.unwrap_or(settings.webhook_allow_private);
+        for (name, form) in self.databases {
+            let database = form
+                .mean()
+                .map_err(|(key, why)| document.complain(&["databases", &name, key], why))?;
+            settings.databases.insert(name, database);
+        }
+        for (name, form) in self.sql {
+            let action = form
+                .mean(&settings.databases)
+                .map_err(|(key, why)| document.complain(&["sql", &name, key], why))?;
+            settings.sql.insert(name, action);
+        }
+        for (name, form) in self.queues {
+            let queue = QueueName::new(&name)
+                .map_err(|why| document.complain(&["queues", &name], why.to_string()))?;
+            let policy = form.over(&Policy::default()).map_err(|bad| {
+                let why = format!("{}; {}", bad.why, bad.hint);
+                let mut keys = vec!["queues", &name];
+                if WEBHOOK_FIELDS.contains(&bad.field) {
+                    keys.extend(["target", "webhook"]);
+                }
+                keys.push(bad.field);
+                document.complain(&keys, why)
+            })?;
+            if let Target::Sql { name: action, .. } = &policy.target
+                && !settings.sql.contains_key(action)
+            {
+                let why = format!("there is no [sql.{action}] in the configuration");
+                return Err(document.complain(&["queues", &name, "target"], why));
+            }
+            settings.queues.insert(queue, policy);
+        }
+        settings.limits.auto_create_queues = settings.queues.is_empty();
+        Ok(settings)
+    }
+}
+
+impl ClockForm {
+    fn mean(self, settings: &mut Settings, document: &Document<'_>) -> Result<(), BadConfig> {
+        match self.source {
+            Some(ClockWord::Machine) => settings.clock = ClockSource::Machine,
+            Some(ClockWord::Manual) => settings.clock = ClockSource::Manual,
+            None => {}
+        }
+        let span = |key: &str, written: Option<WrittenDuration>, otherwise: Span| {
+            let Some(written) = written else { return Ok(otherwise) };
+            written.span().map_err(|bad| document.complain(&["clock", key], bad.to_string()))
+        };
+        let limits = &mut settings.limits;
+        limits.max_forward_jump =
+            span("max_forward_jump", self.max_forward_jump, limits.max_forward_jump)?;
+        limits.max_downtime = span("max_downtime", self.max_downtime, limits.max_downtime)?;
+        Ok(())
+    }
+}
+
+impl JournalForm {
+    fn mean(self, default: Journal, document: &Document<'_>) -> Result<Journal, BadConfig> {
+        let segment_size = self.segment_size.map_or(default.segment_size, |size| size.0);
+        if !SEGMENT_SIZES.contains(&segment_size) || !segment_size.is_multiple_of(4096) {
+            let why = "is 1MiB to 1GiB, in steps of 4KiB";
+            return Err(document.complain(&["journal", "segment_size"], why));
+        }
+        let reserve = self.reserve.unwrap_or(default.reserve);
+        if !(LEAST_RESERVE..=MOST_RESERVE).contains(&reserve) {
+            return Err(document.complain(&["journal", "reserve"], "is 4 to 1024 segments"));
+        }
+        Ok(Journal { segment_size, reserve })
+    }
+}
+
+impl LogForm {
+    fn mean(self, default: Log) -> Log {
+        let format = match self.format {
+            Some(FormatWord::Text) => LogFormat::Text,
+            Some(FormatWord::Json) => LogFormat::Json,
+            None => default.format,
+        };
+        let level = match self.level {
+            Some(LevelWord::Error) => tracing::Level::ERROR,
+            Some(LevelWord::Warn) => tracing::Level::WARN,
+            Some(LevelWord::Info) => tracing::Level::INFO,
+            Some(LevelWord::Debug) => tracing::Level::DEBUG,
+            Some(LevelWord::Trace) => tracing::Level::TRACE,
+            None => default.level,
+        };
+        Log { format, level }
+    }
+}
+
+/// The key inside the table and what is wrong with it.
+type Wrong = (&'static str, String);
+
+impl DatabaseForm {
+    fn mean(self) -> Result<Database, Wrong> {
+        match (self.dsn, self.dsn_file) {
+            (Some(dsn), None) => database(&dsn).map_err(|why| ("dsn", why)),
+            (None, Some(file)) => {
+                let dsn = std::fs::read_to_string(&file).map_err(|error| {
+                    ("dsn_file", format!("cannot read {}: {error}", file.display()))
+                })?;
+                database(dsn.trim()).map_err(|why| ("dsn_file", why))
+            }
+            (None, None) => Err(("dsn", "is missing; write sqlite:///absolute/path".to_owned())),
+            (Some(_), Some(_)) => Err(("dsn_file", "is given beside `dsn`; keep one".to_owned())),
+        }
+    }
+}
+
+/// A DSN's meaning. It is never repeated in a message: it may hold a password.
+fn database(dsn: &str) -> Result<Database, String> {
+    let Some((scheme, rest)) = dsn.split_once("://") else {
+        return Err("is not a DSN; write sqlite:///absolute/path".to_owned());
+    };
+    match scheme {
+        "sqlite" if Path::new(rest).is_absolute() => Ok(Database::Sqlite(PathBuf::from(rest))),
+        "sqlite" => {
+            Err("names a relative path; with three slashes it is absolute: sqlite:///absolute/path"
+                .to_owned())
+        }
+        other => Err(format!("{other}:// is not known; this version knows sqlite://")),
+    }
+}
+
+impl SqlForm {
+    fn mean(self, databases: &BTreeMap<String, Database>) -> Result<SqlAction, Wrong> {
+        if !databases.contains_key(&self.database) {
+            let why = format!("there is no [databases.{}] in the configuration", self.database);
+            return Err(("database", why));
+        }
+        if self.steps.is_empty() || self.steps.iter().any(|step| step.trim().is_empty()) {
+            return Err(("steps", "has at least one statement, and none is empty".to_owned()));
+        }
+        Ok(SqlAction { database: self.database, steps: self.steps, applied: self.applied })
+    }
+}
+
+/// Where to listen; `off` is nowhere.
+fn address(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let written = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let address: SocketAddr = written.as_deref().unwrap_or(text).parse().map_err(|_| {
+        format!("{text:?} is not an address and a port; write 127.0.0.1:7830 or off")
+    })?;
+    if address.ip().is_loopback() {
+        return Ok(Some(address));
+    }
+    Err(format!(
+        "{address} can be reached from other machines, and without API keys anybody could settle \
+         orders; listen on 127.0.0.1"
+    ))
+}
