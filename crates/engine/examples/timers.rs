@@ -8,7 +8,11 @@
 
 use std::time::{Duration, Instant};
 
-use duly_engine::timers::Timers;
+// The index is private to the engine, which has no reason to show it.
+#[path = "../src/timers/mod.rs"]
+mod timers;
+
+use timers::Timers;
 
 const START_MS: u64 = 1_750_000_000_000;
 const FIRST_DUE_MS: u64 = START_MS + 60_000;

@@ -20,9 +20,13 @@ use std::ops::Range;
 
 use list::{Blocks, Hint, List};
 
-/// Width (a power of two, in bits) and reach in ms of each level, finest first. What one level opens
-/// lies within what the level above it opens at the same moment.
+/// Width (a power of two, in bits) and reach in ms of each level, finest first.
 const LEVELS: [(u32, u64); 3] = [(0, 0), (12, 1 << 12), (22, 1 << 16)];
+
+const _: () = assert!(
+    LEVELS[1].1 + (1 << LEVELS[1].0) <= LEVELS[2].1,
+    "what a level opens must lie within what the level above it opens at the same moment"
+);
 
 /// A level of the calendar.
 struct Level {
@@ -67,39 +71,31 @@ impl Level {
 }
 
 /// The one index of everything that happens later. Times are absolute, in ms since 1970 UTC.
-pub struct Timers {
+pub(crate) struct Timers {
     levels: [Level; 3],
     blocks: Blocks,
-    len: usize,
-}
-
-impl Default for Timers {
-    fn default() -> Timers {
-        Timers::new()
-    }
 }
 
 impl Timers {
     /// An empty index.
-    pub fn new() -> Timers {
+    pub(crate) fn new() -> Timers {
         let level =
             |(bits, reach_ms)| Level { bits, reach_ms, open: 0..0, buckets: BTreeMap::new() };
-        Timers { levels: LEVELS.map(level), blocks: Blocks::default(), len: 0 }
+        Timers { levels: LEVELS.map(level), blocks: Blocks::default() }
     }
 
     /// Remembers that something may be due for `slot` at `at_ms`. A time that `pop` has already
     /// passed comes out with the next `pop`.
-    pub fn insert(&mut self, at_ms: u64, slot: u32) {
+    pub(crate) fn insert(&mut self, at_ms: u64, slot: u32) {
         let level = self.levels.iter_mut().rev().find(|level| !level.is_open_at(at_ms));
         let level = level.expect("the milliseconds are never open");
         level.append(&mut self.blocks, at_ms, slot);
-        self.len += 1;
     }
 
     /// When to call `pop` next: never later than the earliest entry. It is the time of that entry
     /// once nothing coarser has to be moved down before; a `pop` at that time makes progress, always.
     /// `None` when the index is empty.
-    pub fn next_wake(&self) -> Option<u64> {
+    pub(crate) fn next_wake(&self) -> Option<u64> {
         self.levels.iter().filter_map(Level::next_wake).min()
     }
 
@@ -107,7 +103,7 @@ impl Timers {
     /// times and, within a millisecond, of their insertion. Does at most `max` units of work: one
     /// moves one entry out, or one level down. Returns whether there is more to do at `now_ms`,
     /// which may be moving down only, with no entry due yet.
-    pub fn pop(&mut self, now_ms: u64, max: usize, out: &mut Vec<(u64, u32)>) -> bool {
+    pub(crate) fn pop(&mut self, now_ms: u64, max: usize, out: &mut Vec<(u64, u32)>) -> bool {
         let mut left = max;
         while left > 0 {
             let done = self.work(now_ms, left, out);
@@ -118,16 +114,6 @@ impl Timers {
             left -= done;
         }
         self.next_wake().is_some_and(|wake| wake <= now_ms)
-    }
-
-    /// How many entries are held, those included that no longer mean anything.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether no entry is held.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Works on the first bucket of the finest level that has one to work on, and returns the units
@@ -156,9 +142,6 @@ impl Timers {
             }
             if first.get().is_empty() {
                 first.remove();
-            }
-            if index == 0 {
-                self.len -= done;
             }
             return done;
         }
