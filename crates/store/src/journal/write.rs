@@ -188,9 +188,8 @@ impl Writer {
                 self.home.fault("sync the journal", &tail.segment.name(), source)
             })?;
         }
-        if self.tail.as_ref().is_some_and(|tail| tail.position > FIRST_RECORD)
-            && let Some(sealed) = self.sealed.take()
-        {
+        // The first sync after a seal is that of the next segment's base record.
+        if let Some(sealed) = self.sealed.take() {
             sealed.set_sealed();
         }
         self.is_dirty = false;
