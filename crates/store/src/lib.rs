@@ -9,6 +9,7 @@
 //! randomness, no network and no thread of its own: every moving part is stepped by its caller, so
 //! that the same code runs on a real disk and on one that lies.
 
+pub mod archive;
 pub mod disk;
 mod error;
 pub mod journal;
