@@ -358,4 +358,34 @@ impl Refusal {
             Refusal::ClockTrusted => "clock_trusted",
         }
     }
+
+    /// The record it shows.
+    pub fn deadline(&self) -> Option<&Deadline> {
+        match self {
+            Refusal::AlreadyExists(deadline)
+            | Refusal::DeliveryUnderWay(deadline)
+            | Refusal::AlreadySettled(deadline)
+            | Refusal::TooLate(deadline)
+            | Refusal::OtherGeneration(deadline)
+            | Refusal::DueChanged(deadline)
+            | Refusal::StillPending(deadline)
+            | Refusal::NotDead(deadline) => Some(deadline),
+            _ => None,
+        }
+    }
+
+    /// The record it shows, to be completed.
+    pub fn deadline_mut(&mut self) -> Option<&mut Deadline> {
+        match self {
+            Refusal::AlreadyExists(deadline)
+            | Refusal::DeliveryUnderWay(deadline)
+            | Refusal::AlreadySettled(deadline)
+            | Refusal::TooLate(deadline)
+            | Refusal::OtherGeneration(deadline)
+            | Refusal::DueChanged(deadline)
+            | Refusal::StillPending(deadline)
+            | Refusal::NotDead(deadline) => Some(deadline),
+            _ => None,
+        }
+    }
 }

@@ -108,6 +108,7 @@ impl Engine {
     pub(crate) fn lapse(&mut self, slot: u32) {
         let live = self.state.live(slot);
         let (queue, id) = (live.queue, live.id);
+        self.lapsed.push(self.state.lapse_at(live));
         self.emit(Fact::Lapsed { queue, id });
     }
 

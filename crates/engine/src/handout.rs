@@ -161,6 +161,12 @@ impl Engine {
         queue.waiting.len().min(usize::try_from(allowed).unwrap_or(usize::MAX))
     }
 
+    /// Is there such a queue, and may workers lease from it?
+    pub fn is_pull(&self, queue: &QueueName) -> bool {
+        let no = self.state.queue_no(queue);
+        no.is_some_and(|no| self.state.queue(no).policy.target == Target::Pull)
+    }
+
     /// When a queue that is held back by its rate only may hand out again.
     pub(crate) fn next_handout(&self) -> Option<Time> {
         let held_back = self.state.active.iter().filter_map(|no| {

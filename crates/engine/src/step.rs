@@ -12,8 +12,9 @@ use crate::command::Command;
 use crate::deadline::Stored;
 use crate::effect::{Effect, Notice};
 use crate::fact::{Fact, PayloadField};
-use crate::id::{DeadlineId, DirectoryId, QueueNo, Seq};
+use crate::id::{DeadlineId, DirectoryId, QueueName, QueueNo, Seq};
 use crate::limits::{Limits, RECOVERY};
+use crate::queue::Policy;
 use crate::record;
 use crate::state::State;
 use crate::state::live::Phase;
@@ -46,6 +47,8 @@ pub struct Step {
     pub facts: Vec<u8>,
     /// What to do once they are durable.
     pub effects: Vec<Effect>,
+    /// For each deadline that lapsed in it, when it was to lapse.
+    pub lapsed: Vec<Time>,
 }
 
 /// A journal record to be replayed.
@@ -79,6 +82,7 @@ pub struct Engine {
     first_seq: Seq,
     facts: Vec<u8>,
     effects: Vec<Effect>,
+    pub(crate) lapsed: Vec<Time>,
     /// Records whose home is in this step's record.
     unplaced: Vec<u32>,
 }
@@ -99,6 +103,7 @@ impl Engine {
             first_seq: 1,
             facts: Vec::new(),
             effects: Vec::new(),
+            lapsed: Vec::new(),
             unplaced: Vec::new(),
         }
     }
@@ -219,6 +224,16 @@ impl Engine {
         self.facts.len()
     }
 
+    /// Facts in this step so far.
+    pub fn step_count(&self) -> u32 {
+        u32::try_from(self.next_seq - self.first_seq).expect("a step has few facts")
+    }
+
+    /// The time of this step.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
     /// Ends the step.
     pub fn finish(&mut self) -> Step {
         let first_seq = std::mem::replace(&mut self.first_seq, self.next_seq);
@@ -228,6 +243,7 @@ impl Engine {
             count: u32::try_from(self.next_seq - first_seq).expect("a step has few facts"),
             facts: std::mem::take(&mut self.facts),
             effects: std::mem::take(&mut self.effects),
+            lapsed: std::mem::take(&mut self.lapsed),
         }
     }
 
@@ -259,6 +275,11 @@ impl Engine {
         }
         let due = self.state.timers.next_wake().map(Time::from_millis);
         due.into_iter().chain(self.next_handout()).min()
+    }
+
+    /// The rules of every queue.
+    pub fn policies(&self) -> impl Iterator<Item = (&QueueName, &Policy)> {
+        self.state.queues.values().map(|queue| (&queue.name, &queue.policy))
     }
 
     /// Bytes that the live records would take if each were stated anew: what cleaning must copy.

@@ -6,7 +6,7 @@
 //! millisecond; it exists for `--clock manual` only.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use duly_engine::clock::Reading;
 use duly_engine::time::{Span, Time};
@@ -36,6 +36,12 @@ impl Clock {
                 Reading { wall: Time::from_millis(now), boot: Span::from_millis(now) }
             }
         }
+    }
+
+    /// How long until the wall clock shows this time.
+    pub fn until(&self, at: Time) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Duration::from_millis(at.millis()).saturating_sub(now)
     }
 
     /// Moves a manual clock; `None` when this is not one.

@@ -6,18 +6,23 @@
 //! archive (payloads, the rest of a list) is fetched here, so that nobody else knows where things
 //! lie.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use duly_engine::answer::{Answer, Leased, Refusal};
+use duly_engine::answer::{Answer, Known, Leased, Refusal, Wanted};
 use duly_engine::command::{Command, Filter, Scan};
-use duly_engine::deadline::{Deadline, Payload, PayloadAt};
+use duly_engine::deadline::Deadline;
 use duly_engine::id::{DeadlineId, QueueName};
 use duly_engine::queue::Target;
 use duly_engine::time::{Span, Time};
+use duly_store::archive;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::clock::Clock;
+use crate::driver::threads::fail;
+use crate::driver::{OldRecord, Pins, Reply, Vitals, has_room, payloads_of};
 
 /// Requests that may be on their way through the driver at once; more wait their turn.
 const REQUESTS_UNDER_WAY: usize = 65_536;
@@ -38,7 +43,7 @@ pub struct Page {
 /// How the server is, for health checks and metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct Health {
-    /// Journal, archive and driver are at work.
+    /// Lapses and leases can be written.
     pub ready: bool,
     /// Spare journal segments in reserve.
     pub spare_segments: usize,
@@ -51,7 +56,7 @@ pub struct Health {
 pub struct Attempt {
     /// Where.
     pub target: Target,
-    /// What; payloads are fetched with [`Handle::payload`].
+    /// What.
     pub deliveries: Vec<Leased>,
 }
 
@@ -61,7 +66,11 @@ pub(crate) enum Message {
     Ask(Ask),
     /// A worker that waits until something in a pull queue may be leased.
     Lease(Wait),
-    /// Look at the clock again: a manual clock has moved.
+    /// A look-up in the archive came back.
+    Found(Wanted, Known),
+    /// The next records of the segment that is being cleaned; `true` with the last of them.
+    Restate(Vec<OldRecord>, bool),
+    /// Look again: a manual clock has moved, or the archive has come further.
     Wake,
     /// Finish what is under way and stop.
     Stop,
@@ -72,7 +81,7 @@ pub(crate) struct Ask {
     /// What is asked.
     pub(crate) commands: Vec<Command>,
     /// Where the answers go; nobody may be there any more.
-    pub(crate) reply: oneshot::Sender<Vec<Answer>>,
+    pub(crate) reply: oneshot::Sender<Reply>,
     /// Its share of [`REQUESTS_UNDER_WAY`], held until the answers have left.
     pub(crate) permit: OwnedSemaphorePermit,
 }
@@ -91,12 +100,27 @@ pub struct Handle {
     inbox: mpsc::Sender<Message>,
     permits: Arc<Semaphore>,
     clock: Arc<Clock>,
+    vitals: Arc<Vitals>,
+    archive: Arc<Mutex<archive::Reader>>,
 }
 
 impl Handle {
     /// A way to the driver that reads the other end of `inbox`.
-    pub(crate) fn new(inbox: mpsc::Sender<Message>, clock: Arc<Clock>) -> Handle {
-        Handle { inbox, permits: Arc::new(Semaphore::new(REQUESTS_UNDER_WAY)), clock }
+    pub(crate) fn new(
+        inbox: mpsc::Sender<Message>,
+        clock: Arc<Clock>,
+        vitals: Arc<Vitals>,
+        archive: archive::Reader,
+    ) -> Handle {
+        let permits = Arc::new(Semaphore::new(REQUESTS_UNDER_WAY));
+        let archive = Arc::new(Mutex::new(archive));
+        Handle { inbox, permits, clock, vitals, archive }
+    }
+
+    /// Lets the driver finish what it has been asked and stop.
+    pub fn stop(&self) {
+        // A driver that is gone has stopped.
+        drop(self.inbox.send(Message::Stop));
     }
 
     /// Asks one thing. Payloads in the answer are present or gone, never still in the journal.
@@ -107,13 +131,12 @@ impl Handle {
 
     /// Asks many things in order; independent of each other, one group commit.
     pub async fn ask_all(&self, commands: Vec<Command>) -> Result<Vec<Answer>, Stopped> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
         let (ask, answers) = self.request(commands).await?;
         self.inbox.send(Message::Ask(ask)).map_err(|_| Stopped)?;
-        let mut answers = answers.await.map_err(|_| Stopped)?;
-        for answer in &mut answers {
-            self.fetch(answer);
-        }
-        Ok(answers)
+        Ok(fetched(answers.await.map_err(|_| Stopped)?))
     }
 
     /// Leases up to `max` deliveries of a pull queue; when there are none, waits for the first up to `wait`.
@@ -133,8 +156,7 @@ impl Handle {
         let wait = std::time::Duration::from_millis(wait.millis());
         match tokio::time::timeout(wait, answers).await {
             Ok(answers) => {
-                let mut answer = answers.map_err(|_| Stopped)?.pop().ok_or(Stopped)?;
-                self.fetch(&mut answer);
+                let answer = fetched(answers.map_err(|_| Stopped)?).pop().ok_or(Stopped)?;
                 Ok(leased(answer))
             }
             // The receiver is dropped here, so the driver hands this worker nothing any more.
@@ -169,10 +191,34 @@ impl Handle {
                 other => unreachable!("a scan was answered with {other:?}"),
             }
         }
-        let next = (live.len() == limit)
-            .then(|| live.last().map(|deadline| (deadline.due, deadline.id)))
-            .flatten();
-        Ok(Ok(Page { deadlines: live, next }))
+        let archived = self.archived(queue, filter, after, limit).await?;
+        Ok(Ok(merged(live, archived, limit)))
+    }
+
+    /// Up to `limit` archived records of a queue, read on a thread that may wait for the disk.
+    async fn archived(
+        &self,
+        queue: QueueName,
+        filter: Filter,
+        mut after: Option<(Time, DeadlineId)>,
+        limit: usize,
+    ) -> Result<Vec<Deadline>, Stopped> {
+        let archive = Arc::clone(&self.archive);
+        let read = move || {
+            let archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut found = Vec::new();
+            while found.len() < limit {
+                let page = archive.page(&queue, &filter, after, limit - found.len());
+                let page = page.unwrap_or_else(|error| fail("read the archive", &error));
+                found.extend(page.deadlines);
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            found
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|_| Stopped)
     }
 
     /// Moves a manual clock and lets the driver look at it; `None` when the clock is the machine's.
@@ -190,28 +236,55 @@ impl Handle {
 
     /// How the server is.
     pub fn health(&self) -> Health {
-        Health { ready: true, spare_segments: 4, archive_lag: 0 }
-    }
-
-    /// The bytes of a payload that an effect names.
-    pub fn payload(&self, at: PayloadAt) -> Option<Payload> {
-        match at {
-            PayloadAt::Here(payload) => Some(payload),
-            PayloadAt::None | PayloadAt::Gone | PayloadAt::Stored(_) => None,
-        }
+        let spare_segments = self.vitals.spares.load(Ordering::Acquire);
+        let archive_lag = self.vitals.unarchived.load(Ordering::Acquire);
+        Health { ready: has_room(spare_segments), spare_segments, archive_lag }
     }
 
     async fn request(
         &self,
         commands: Vec<Command>,
-    ) -> Result<(Ask, oneshot::Receiver<Vec<Answer>>), Stopped> {
+    ) -> Result<(Ask, oneshot::Receiver<Reply>), Stopped> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Stopped)?;
         let (reply, answers) = oneshot::channel();
         Ok((Ask { commands, reply, permit }, answers))
     }
+}
 
-    /// Replaces what an answer leaves in the journal by the thing itself.
-    fn fetch(&self, _answer: &mut Answer) {}
+/// Replaces what answers leave in the journal by the thing itself.
+fn fetched(reply: Reply) -> Vec<Answer> {
+    let mut answers = reply.answers;
+    for payload in answers.iter_mut().flat_map(payloads_of) {
+        reply.pins.fetch(payload);
+    }
+    answers
+}
+
+/// The attempts that the driver hands out, payloads fetched.
+pub struct Attempts(pub(crate) UnboundedReceiver<(Attempt, Pins)>);
+
+impl Attempts {
+    /// The next attempt; none when the driver has stopped.
+    pub async fn next(&mut self) -> Option<Attempt> {
+        let (mut attempt, pins) = self.0.recv().await?;
+        for delivery in &mut attempt.deliveries {
+            pins.fetch(&mut delivery.payload);
+        }
+        Some(attempt)
+    }
+}
+
+/// The first `limit` of both lists by (due, id). A record on its way to the archive is in both.
+fn merged(live: Vec<Deadline>, archived: Vec<Deadline>, limit: usize) -> Page {
+    let mut deadlines = live;
+    deadlines.extend(archived);
+    // Stable: what was in memory stays before what the archive has of it, which may be older.
+    deadlines.sort_by_key(|deadline| (deadline.due, deadline.id, deadline.generation));
+    deadlines.dedup_by_key(|deadline| (deadline.id, deadline.generation));
+    deadlines.truncate(limit);
+    let is_full = deadlines.len() == limit;
+    let last = deadlines.last().map(|deadline| (deadline.due, deadline.id));
+    Page { deadlines, next: last.filter(|_| is_full) }
 }
 
 fn leased(answer: Answer) -> Result<Vec<Leased>, Refusal> {

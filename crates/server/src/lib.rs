@@ -3,8 +3,10 @@
 pub mod clock;
 pub mod config;
 pub mod deliver;
+mod driver;
 pub mod handle;
 pub mod listen;
 pub mod metrics;
 pub mod policy;
+pub mod run;
 pub mod units;

@@ -71,6 +71,8 @@ pub struct Journal {
     pub segment_size: u64,
     /// Empty segments kept ready.
     pub reserve: usize,
+    /// The journal may grow to this, or to three times what is live, before it is cleaned, in bytes.
+    pub keep: u64,
 }
 
 /// What is logged, and how.
@@ -116,7 +118,7 @@ impl Default for Settings {
             http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7830))),
             clock: ClockSource::Machine,
             limits: Limits::default(),
-            journal: Journal { segment_size: 64 << 20, reserve: 4 },
+            journal: Journal { segment_size: 64 << 20, reserve: 5, keep: 1 << 30 },
             log: Log { format: LogFormat::Text, level: tracing::Level::INFO },
             webhook_allow_private: false,
             databases: BTreeMap::new(),
@@ -161,7 +163,7 @@ pub struct Flag {
 }
 
 /// The keys that the environment may set, and whether a number or a truth value may stand there.
-const SCALARS: [(&str, bool); 10] = [
+const SCALARS: [(&str, bool); 11] = [
     ("data", false),
     ("http.listen", false),
     ("clock.source", false),
@@ -169,6 +171,7 @@ const SCALARS: [(&str, bool); 10] = [
     ("clock.max_downtime", true),
     ("journal.segment_size", true),
     ("journal.reserve", true),
+    ("journal.keep", true),
     ("log.format", false),
     ("log.level", false),
     ("webhook.allow_private", true),

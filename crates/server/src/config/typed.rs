@@ -66,6 +66,7 @@ enum ClockWord {
 struct JournalForm {
     segment_size: Option<Size>,
     reserve: Option<usize>,
+    keep: Option<Size>,
 }
 
 #[derive(Default, Deserialize)]
@@ -226,7 +227,11 @@ impl JournalForm {
         if !(LEAST_RESERVE..=MOST_RESERVE).contains(&reserve) {
             return Err(document.complain(&["journal", "reserve"], "is 4 to 1024 segments"));
         }
-        Ok(Journal { segment_size, reserve })
+        let keep = self.keep.map_or(default.keep, |size| size.0);
+        if keep < segment_size {
+            return Err(document.complain(&["journal", "keep"], "is at least one segment"));
+        }
+        Ok(Journal { segment_size, reserve, keep })
     }
 }
 

@@ -23,14 +23,13 @@ use duly_engine::command::{Command, Verdict};
 use duly_engine::deadline::{Payload, PayloadAt};
 use duly_engine::id::{DeliveryId, Token};
 use duly_engine::queue::Target;
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::failure::retry;
 use self::sql::Databases;
 use self::webhook::Webhooks;
-use crate::handle::{Attempt, Handle};
+use crate::handle::{Attempt, Attempts, Handle};
 
 pub use self::sql::SqlAction;
 pub use self::webhook::Guard;
@@ -75,7 +74,7 @@ impl Deliverers {
     pub fn start(
         handle: Handle,
         settings: &DeliverSettings,
-        attempts: UnboundedReceiver<Attempt>,
+        attempts: Attempts,
     ) -> Result<Deliverers, BadSetting> {
         let targets = Arc::new(Targets::new(settings)?);
         let (stop, stopped) = oneshot::channel();
@@ -131,14 +130,14 @@ impl Targets {
 async fn work(
     handle: Handle,
     targets: Arc<Targets>,
-    mut attempts: UnboundedReceiver<Attempt>,
+    mut attempts: Attempts,
     mut stopped: oneshot::Receiver<Duration>,
 ) {
     let mut under_way = JoinSet::new();
     let within = loop {
         tokio::select! {
             within = &mut stopped => break within.unwrap_or_default(),
-            attempt = attempts.recv() => match attempt {
+            attempt = attempts.next() => match attempt {
                 Some(attempt) => {
                     under_way.spawn(perform(handle.clone(), Arc::clone(&targets), attempt));
                 }
@@ -156,24 +155,14 @@ async fn work(
 /// One attempt, from payloads to verdicts.
 async fn perform(handle: Handle, targets: Arc<Targets>, attempt: Attempt) {
     let mut deliveries = Vec::with_capacity(attempt.deliveries.len());
-    let mut verdicts = Vec::new();
     for leased in attempt.deliveries {
         let payload = match leased.payload.clone() {
-            PayloadAt::None | PayloadAt::Gone => None,
-            at @ (PayloadAt::Here(_) | PayloadAt::Stored(_)) => match handle.payload(at) {
-                None => {
-                    let verdict = retry("payload: it could not be read back");
-                    verdicts.push((leased.id, leased.token, verdict));
-                    continue;
-                }
-                some => some,
-            },
+            PayloadAt::Here(payload) => Some(payload),
+            PayloadAt::None | PayloadAt::Gone | PayloadAt::Stored(_) => None,
         };
         deliveries.push(Delivery { leased, payload });
     }
-    if !deliveries.is_empty() {
-        verdicts.extend(hand_over(targets, attempt.target, deliveries).await);
-    }
+    let verdicts = hand_over(targets, attempt.target, deliveries).await;
     let commands = verdicts
         .into_iter()
         .map(|(delivery, token, verdict)| Command::Verdict { delivery, token, verdict })

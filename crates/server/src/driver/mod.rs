@@ -1,0 +1,465 @@
+//! The driver: one thread owns the engine, and this is what it does in a step.
+//!
+//! A step stamps one time, does a slice of what is due, decides what was asked, hands out, restates
+//! a record of a segment that is being cleaned, and leaves a [`Release`]: the record to be written
+//! and everything that may leave once it is durable. Nothing here waits for a disk or a network;
+//! `threads` does the waiting. Every answer passes through a release, reads and refusals too,
+//! because they may have seen what is not durable yet.
+
+mod asks;
+mod clean;
+mod lookups;
+pub(crate) mod open;
+mod retention;
+mod segments;
+pub(crate) mod threads;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
+
+use duly_engine::answer::{Answer, Known, Wanted};
+use duly_engine::clock::Reading;
+use duly_engine::command::Command;
+use duly_engine::deadline::PayloadAt;
+use duly_engine::effect::Effect;
+use duly_engine::id::{QueueName, Seq};
+use duly_engine::time::{Span, Time};
+use duly_engine::{Engine, Replayed, Step, Storage};
+use duly_store::archive;
+use duly_store::journal::{Kind, Placed, Placer};
+
+pub(crate) use asks::{Answered, Reply};
+pub(crate) use clean::OldRecord;
+pub(crate) use segments::Pins;
+
+use crate::handle::{Ask, Message, Wait};
+use asks::{Asks, Place};
+use clean::{Cleaning, Errand};
+use lookups::LookUps;
+use retention::Retention;
+
+/// Facts of one step, about: what is gathered beyond it waits for the next.
+const STEP_BYTES: usize = 1 << 20;
+/// What one command or one slice of due work may add beyond that.
+const MARGIN_BYTES: usize = 512 << 10;
+/// Records evicted in one step.
+const EVICTIONS: usize = 4_096;
+/// A step that writes nothing for so long says that it is alive.
+const ALIVE: Span = Span::from_secs(10);
+/// How often the archive is told what not to keep any longer.
+const SWEEP_EVERY: Span = Span::from_secs(60);
+/// Final records that may wait for the archive before the driver slows down.
+const ARCHIVE_LAG: usize = 1_000_000;
+
+/// Figures that other threads keep and the driver reads, or the other way round.
+#[derive(Debug, Default)]
+pub(crate) struct Vitals {
+    /// The last fact on the disk.
+    pub(crate) durable: AtomicU64,
+    /// Final records and erasures up to this fact are in the archive, durably.
+    pub(crate) archived: AtomicU64,
+    /// Spare segments.
+    pub(crate) spares: AtomicUsize,
+    /// Final records on their way to the archive.
+    pub(crate) unarchived: AtomicU64,
+}
+
+/// What leaves when its record is durable.
+pub(crate) struct Release {
+    /// At most two: the base that opens a segment, and the step's facts.
+    pub(crate) records: Vec<Placed>,
+    /// The last fact there is.
+    pub(crate) last_seq: Seq,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) answered: Vec<Answered>,
+    /// Look-ups to begin. They need not wait for the disk, but gain nothing by overtaking.
+    pub(crate) wanted: Vec<Wanted>,
+    pub(crate) errand: Option<Errand>,
+    /// For each deadline that lapsed, when it was to lapse.
+    pub(crate) lapsed: Vec<Time>,
+    /// Now and then: what the archive should not keep any longer.
+    pub(crate) retention: Option<Retention>,
+    pub(crate) pins: Pins,
+}
+
+impl Release {
+    /// Is there nothing to write and nothing to let go?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+            && self.effects.is_empty()
+            && self.answered.is_empty()
+            && self.wanted.is_empty()
+            && self.errand.is_none()
+            && self.retention.is_none()
+    }
+}
+
+/// What the driver is made of.
+pub(crate) struct Parts {
+    pub(crate) engine: Engine,
+    pub(crate) placer: Placer,
+    pub(crate) vitals: Arc<Vitals>,
+    /// The journal may grow to this before it is cleaned, in bytes.
+    pub(crate) keep_bytes: u64,
+    /// Which keys may be in the archive; all of them while it is being filled.
+    pub(crate) archived_keys: Arc<archive::Filter>,
+    /// Wakes the allocator.
+    pub(crate) nudge: SyncSender<()>,
+}
+
+/// The engine and all that goes on around it.
+pub(crate) struct Driver {
+    parts: Parts,
+    asks: Asks,
+    look_ups: LookUps,
+    cleaning: Cleaning,
+    pins: Pins,
+    /// Commands that found no room in the step they came for.
+    backlog: VecDeque<(Place, Command)>,
+    /// Workers that wait for something to lease, oldest first.
+    waiting: BTreeMap<QueueName, VecDeque<Wait>>,
+    last_write: Time,
+    last_sweep: Time,
+    step_bytes: usize,
+    margin_bytes: usize,
+    answered: Vec<Answered>,
+    wanted: Vec<Wanted>,
+    errand: Option<Errand>,
+}
+
+impl Driver {
+    pub(crate) fn new(parts: Parts) -> Driver {
+        let largest = parts.placer.largest_facts();
+        Driver {
+            cleaning: Cleaning::new(parts.keep_bytes),
+            pins: Pins::of(&parts.placer),
+            asks: Asks::default(),
+            look_ups: LookUps::default(),
+            backlog: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            last_write: Time::ZERO,
+            last_sweep: Time::ZERO,
+            step_bytes: STEP_BYTES.min(largest / 4),
+            margin_bytes: MARGIN_BYTES.min(largest / 2),
+            answered: Vec::new(),
+            wanted: Vec::new(),
+            errand: None,
+            parts,
+        }
+    }
+
+    /// The first step: the engine begins to serve.
+    pub(crate) fn open(&mut self, reading: Reading) -> Release {
+        let mut records = Vec::new();
+        self.roll_if_needed(&mut records);
+        self.parts.engine.open(reading);
+        self.finish(records)
+    }
+
+    /// One step. True beside it when there is more to do at once.
+    pub(crate) fn step(&mut self, reading: Reading, messages: Vec<Message>) -> (Release, bool) {
+        let mut records = Vec::new();
+        let storage = self.roll_if_needed(&mut records);
+        self.parts.engine.begin(reading, storage);
+        let more_due = self.parts.engine.due_work();
+        for message in messages {
+            self.take(message);
+        }
+        self.drain_backlog();
+        self.serve_waiting();
+        let more_to_hand_out = self.parts.engine.hand_out();
+        self.evict();
+        self.clean();
+        let release = self.finish(records);
+        (release, more_due || more_to_hand_out || !self.backlog.is_empty())
+    }
+
+    /// When to step again if nothing comes before.
+    pub(crate) fn next_wake(&self) -> Option<Time> {
+        self.parts.engine.next_wake()
+    }
+
+    /// Must the driver slow down for the archive?
+    pub(crate) fn is_archive_behind(&self) -> bool {
+        self.parts.engine.unarchived() > ARCHIVE_LAG
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Ask(Ask { commands, reply, permit }) => {
+                let places = self.asks.begin(commands.len(), reply, permit);
+                self.backlog.extend(places.zip(commands));
+            }
+            Message::Lease(wait) => {
+                self.waiting.entry(wait.queue.clone()).or_default().push_back(wait);
+            }
+            Message::Found(wanted, known) => self.found(wanted, &known),
+            Message::Restate(records, ended) => self.restate(&records, ended),
+            // A reason to step is all they are; `threads` has seen to the rest.
+            Message::Wake | Message::Stop => {}
+        }
+    }
+
+    // Commands.
+
+    fn drain_backlog(&mut self) {
+        while self.parts.engine.step_bytes() < self.step_bytes {
+            let Some((place, command)) = self.backlog.pop_front() else { return };
+            self.decide(place, command);
+        }
+    }
+
+    /// Decides a command nobody has looked up anything for.
+    fn decide(&mut self, place: Place, command: Command) {
+        let known = match address(&command) {
+            Some((queue, key)) if !self.parts.archived_keys.may_hold(queue.as_str(), key) => {
+                Known::Absent
+            }
+            Some(_) => Known::Unasked,
+            // By number, or not about one deadline.
+            None => Known::Unasked,
+        };
+        if known == Known::Absent {
+            let answer = self.parts.engine.decide(command, known);
+            self.answer(place, answer);
+            return;
+        }
+        match self.parts.engine.decide(command.clone(), known) {
+            Answer::LookUp(wanted) => {
+                if self.look_ups.wait(wanted.clone(), place, command) {
+                    self.wanted.push(wanted);
+                }
+            }
+            answer => self.answer(place, answer),
+        }
+    }
+
+    fn found(&mut self, wanted: Wanted, known: &Known) {
+        let Some(waiting) = self.look_ups.found(&wanted) else {
+            self.wanted.push(wanted);
+            return;
+        };
+        for (place, command) in waiting {
+            let answer = self.parts.engine.decide(command, known.clone());
+            assert!(!matches!(answer, Answer::LookUp(_)), "what was looked up is known");
+            self.answer(place, answer);
+        }
+    }
+
+    fn answer(&mut self, place: Place, answer: Answer) {
+        self.answered.extend(self.asks.answer(place, answer));
+    }
+
+    // Workers.
+
+    /// Gives what may be leased to the workers that have waited longest. Who would be refused is
+    /// refused now, not when the wait is over.
+    fn serve_waiting(&mut self) {
+        let engine = &mut self.parts.engine;
+        let answered = &mut self.answered;
+        self.waiting.retain(|queue, workers| {
+            workers.retain(|worker| !worker.ask.reply.is_closed());
+            while !workers.is_empty() && (engine.leasable(queue) > 0 || !engine.is_pull(queue)) {
+                let Some(Wait { ask, .. }) = workers.pop_front() else { break };
+                let decide = |command| engine.decide(command, Known::Absent);
+                let answers = ask.commands.into_iter().map(decide).collect();
+                answered.push(Answered::new(ask.reply, ask.permit, answers));
+            }
+            !workers.is_empty()
+        });
+    }
+
+    // Archive and cleaning.
+
+    fn evict(&mut self) {
+        let archived = self.parts.vitals.archived.load(Ordering::Acquire);
+        let (gone, _) = self.parts.engine.evict(archived, EVICTIONS);
+        for address in gone {
+            self.look_ups.evicted(&address);
+        }
+    }
+
+    fn clean(&mut self) {
+        let vitals = &self.parts.vitals;
+        let (durable, archived) =
+            (vitals.durable.load(Ordering::Acquire), vitals.archived.load(Ordering::Acquire));
+        let segments_before = self.parts.placer.segments().count();
+        let live_bytes = self.parts.engine.live_bytes();
+        let placer = &mut self.parts.placer;
+        let errand = self.cleaning.look(placer, live_bytes, durable, archived);
+        self.errand = errand.or(self.errand.take());
+        if self.parts.placer.segments().count() != segments_before {
+            self.segments_changed();
+        }
+    }
+
+    /// Restates what is live among old records, then asks for more or, at the end, for the last sync.
+    fn restate(&mut self, records: &[OldRecord], ended: bool) {
+        for record in records {
+            let replayed = Replayed {
+                segment: record.segment,
+                facts_offset: record.facts_offset,
+                first_seq: record.first_seq,
+                at: Time::from_millis(record.time_ms),
+                facts: &record.facts,
+            };
+            if let Err(fault) = self.parts.engine.restate(replayed) {
+                threads::fail("restate a record that was replayed before", &fault);
+            }
+        }
+        if ended {
+            let facts = u64::from(self.parts.engine.step_count());
+            self.cleaning.read_out(self.parts.placer.next_seq() + facts - 1);
+        } else {
+            self.errand = Some(Errand::Next);
+        }
+    }
+
+    // Records.
+
+    /// Begins a new segment if this step might not fit; says how much room there is.
+    fn roll_if_needed(&mut self, records: &mut Vec<Placed>) -> Storage {
+        let wanted = self.step_bytes + self.margin_bytes;
+        let placer = &mut self.parts.placer;
+        let mut fits = !placer.needs_roll(wanted);
+        if !fits && placer.roll().is_ok() {
+            fits = true;
+        }
+        if self.parts.placer.needs_base() {
+            let base = self.parts.engine.base();
+            let (placed, _) = place(&mut self.parts.placer, Kind::Base, base);
+            records.push(placed);
+            self.segments_changed();
+        }
+        let spares = self.parts.placer.spares();
+        self.parts.vitals.spares.store(spares, Ordering::Release);
+        if fits { room(spares) } else { Storage::Gone }
+    }
+
+    fn segments_changed(&mut self) {
+        self.pins = Pins::of(&self.parts.placer);
+        // A nudge that is already waiting is as good; an allocator that has ended needs none.
+        drop(self.parts.nudge.try_send(()));
+    }
+
+    fn finish(&mut self, mut records: Vec<Placed>) -> Release {
+        let engine = &mut self.parts.engine;
+        let idle = records.is_empty() && engine.step_count() == 0;
+        if idle && engine.now().since(self.last_write) >= ALIVE {
+            engine.stamp_alive();
+        }
+        let retention = (engine.now().since(self.last_sweep) >= SWEEP_EVERY).then(|| {
+            self.last_sweep = engine.now();
+            Retention::new(engine.now(), engine.policies())
+        });
+        let mut step = engine.finish();
+        let mut effects = std::mem::take(&mut step.effects);
+        let lapsed = std::mem::take(&mut step.lapsed);
+        let mut answered = std::mem::take(&mut self.answered);
+        if step.count > 0 {
+            self.last_write = step.at;
+            let (placed, (segment, offset)) = place(&mut self.parts.placer, Kind::Facts, step);
+            records.push(placed);
+            self.parts.engine.placed(segment, offset);
+            let of_answered = answered.iter_mut().flat_map(|answered| &mut answered.answers);
+            let of_answers = of_answered.chain(self.asks.answers_mut()).flat_map(payloads_of);
+            for payload in effects.iter_mut().flat_map(payloads_of_effect).chain(of_answers) {
+                if let PayloadAt::Stored(stored) = payload {
+                    *stored = stored.placed(segment, offset);
+                }
+            }
+        }
+        self.asks.pin(&self.pins);
+        let vitals = &self.parts.vitals;
+        vitals.unarchived.store(self.parts.engine.unarchived() as u64, Ordering::Release);
+        Release {
+            last_seq: self.parts.placer.next_seq() - 1,
+            records,
+            effects,
+            answered,
+            wanted: std::mem::take(&mut self.wanted),
+            errand: self.errand.take(),
+            lapsed,
+            retention,
+            pins: self.pins.clone(),
+        }
+    }
+}
+
+/// What so many spare segments allow.
+fn room(spares: usize) -> Storage {
+    match spares {
+        0 | 1 => Storage::Full,
+        2 | 3 => Storage::Low,
+        _ => Storage::Plenty,
+    }
+}
+
+/// Do so many spare segments let lapses and leases be written?
+pub(crate) fn has_room(spares: usize) -> bool {
+    room(spares) < Storage::Full
+}
+
+/// Places the facts of a step; says in which segment they will lie, and where in it they begin.
+fn place(placer: &mut Placer, kind: Kind, step: Step) -> (Placed, (u32, u32)) {
+    let placed = placer.place(kind, step.first_seq, step.count, step.at.millis(), step.facts);
+    let lies = (placed.segment(), placed.offset_of_facts());
+    (placed, lies)
+}
+
+/// The (queue, key) that a command is about.
+fn address(command: &Command) -> Option<(&QueueName, &str)> {
+    let at = match command {
+        Command::Schedule(schedule) => &schedule.at,
+        Command::Settle(settle) => &settle.at,
+        Command::Extend(extend) => &extend.at,
+        Command::Freeze { at, .. }
+        | Command::Get(at)
+        | Command::Revive(at)
+        | Command::Erase(at) => at,
+        _ => return None,
+    };
+    Some((&at.queue, at.key.as_str()))
+}
+
+/// Every payload that an effect points at.
+fn payloads_of_effect(effect: &mut Effect) -> Vec<&mut PayloadAt> {
+    match effect {
+        Effect::Attempt { deliveries, .. } => {
+            deliveries.iter_mut().map(|delivery| &mut delivery.payload).collect()
+        }
+        Effect::Archive(last) => vec![&mut last.deadline.payload],
+        Effect::Erase { .. } | Effect::Notice(_) => Vec::new(),
+    }
+}
+
+/// Every payload that an answer points at.
+pub(crate) fn payloads_of(answer: &mut Answer) -> Vec<&mut PayloadAt> {
+    match answer {
+        Answer::Scheduled { deadline, .. }
+        | Answer::Settled { deadline, .. }
+        | Answer::Deadline(deadline)
+        | Answer::VerdictTaken(deadline) => vec![&mut deadline.payload],
+        Answer::Leased(deliveries) => {
+            deliveries.iter_mut().map(|delivery| &mut delivery.payload).collect()
+        }
+        Answer::Scanned { found, .. } => {
+            found.iter_mut().map(|deadline| &mut deadline.payload).collect()
+        }
+        Answer::Refused(refusal) => {
+            refusal.deadline_mut().map(|deadline| &mut deadline.payload).into_iter().collect()
+        }
+        Answer::Remembered { .. }
+        | Answer::Erased
+        | Answer::Touched { .. }
+        | Answer::Queue(_)
+        | Answer::Queues(_)
+        | Answer::QueueDeleted
+        | Answer::Shift(_)
+        | Answer::Clock(_)
+        | Answer::Counted { .. }
+        | Answer::LookUp(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,148 @@
+//! From a directory on a disk to a running driver.
+//!
+//! The order matters: lock the directory, open the archive (how far does it reach?), replay the
+//! journal into the engine, and only then start the threads and begin to serve.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{channel, sync_channel};
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use duly_engine::effect::Effect;
+use duly_engine::id::DirectoryId;
+use duly_engine::limits::Limits;
+use duly_engine::time::Time;
+use duly_engine::{Engine, Replayed};
+use duly_store::disk::{Disk, RealDisk};
+use duly_store::journal::{self, Options, RecordView};
+use duly_store::{Directory, FreshIdentity, archive};
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::threads::{Crew, Outlets, start};
+use super::{Parts, Vitals};
+use crate::clock::Clock;
+use crate::handle::{Attempts, Handle};
+use crate::metrics::Metrics;
+
+/// Where and how to keep things.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// Length of a journal segment, in bytes.
+    pub segment_bytes: u64,
+    /// Spare segments kept in reserve.
+    pub reserve: usize,
+    /// The journal may grow to this, in bytes, before it is cleaned.
+    pub keep_bytes: u64,
+}
+
+/// A driver at work.
+pub struct Running {
+    /// The way to it.
+    pub handle: Handle,
+    /// What it hands out.
+    pub attempts: Attempts,
+    /// Ends when it has stopped and everything is on the disk.
+    pub ended: JoinHandle<()>,
+}
+
+/// Opens a data directory and starts the driver over it.
+pub fn open(
+    data: &Path,
+    store: &StoreSettings,
+    limits: Limits,
+    clock: Clock,
+    metrics: Metrics,
+) -> anyhow::Result<Running> {
+    let disk: Arc<dyn Disk> = Arc::new(
+        RealDisk::open(data)
+            .with_context(|| format!("cannot use the data directory {}", data.display()))?,
+    );
+    let directory = Directory::open(disk, fresh_identity()?)?;
+    let seed = directory.hash_seed();
+    let seed = [half(&seed, 0), half(&seed, 8)];
+    let id = DirectoryId(u64::from_be_bytes(directory.id()));
+    let mut engine = Engine::new(id, seed, limits);
+
+    let archive = archive::Writer::open(&data.join("archive.db"), &directory)?;
+    let applied = archive.applied_seq();
+    let mut unarchived = Vec::new();
+    let mut replay = |record: RecordView<'_>| {
+        let replayed = Replayed {
+            segment: record.segment,
+            facts_offset: record.offset_of_facts,
+            first_seq: record.first_seq,
+            at: Time::from_millis(record.time_ms),
+            facts: record.facts,
+        };
+        engine.replay(replayed).map_err(|fault| journal::ReplayFault(fault.to_string()))?;
+        unarchived.extend(engine.replayed_effects().into_iter().filter(|effect| match effect {
+            Effect::Archive(last) => last.seq > applied,
+            Effect::Erase { seq, .. } => *seq > applied,
+            Effect::Attempt { .. } | Effect::Notice(_) => false,
+        }));
+        engine.evict(applied, usize::MAX);
+        Ok(())
+    };
+    let options = Options { segment_bytes: store.segment_bytes, reserve: store.reserve };
+    let opened = journal::open(&directory, options, &mut replay)?;
+    let report = &opened.report;
+    if let Some(torn) = &report.torn {
+        tracing::warn!(file = %torn.file.display(), offset = torn.offset, bytes = torn.bytes,
+            "cut an unfinished record from the journal's end: nobody had been told of it");
+    }
+    tracing::info!(
+        data = %data.display(), directory = %id, segments = report.segments,
+        facts = report.facts, bytes = report.bytes, "journal replayed"
+    );
+
+    let last_seq = report.next_seq - 1;
+    let vitals = Arc::new(Vitals {
+        durable: AtomicU64::new(last_seq),
+        archived: AtomicU64::new(applied.min(last_seq)),
+        ..Vitals::default()
+    });
+    let clock = Arc::new(clock);
+    let inbox = channel();
+    let (nudge, nudged) = sync_channel(1);
+    let (attempts, received) = unbounded_channel();
+    let handle =
+        Handle::new(inbox.0.clone(), Arc::clone(&clock), Arc::clone(&vitals), archive.reader()?);
+    let ended = start(Crew {
+        parts: Parts {
+            engine,
+            placer: opened.placer,
+            vitals,
+            keep_bytes: store.keep_bytes,
+            archived_keys: archive.filter(),
+            nudge,
+        },
+        writer: opened.writer,
+        allocator: opened.allocator,
+        library: archive.reader()?,
+        filling: archive.filter_build()?,
+        archive,
+        clock: Arc::clone(&clock),
+        inbox,
+        nudged,
+        directory,
+        outlets: Outlets { attempts, metrics, clock },
+        unarchived,
+    });
+    Ok(Running { handle, attempts: Attempts(received), ended })
+}
+
+fn half(seed: &[u8; 16], from: usize) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&seed[from..from + 8]);
+    u64::from_be_bytes(bytes)
+}
+
+/// Random bytes for a directory that is new.
+fn fresh_identity() -> anyhow::Result<FreshIdentity> {
+    let (mut id, mut hash_seed) = ([0; 8], [0; 16]);
+    getrandom::fill(&mut id).context("the system gives no random bytes")?;
+    getrandom::fill(&mut hash_seed).context("the system gives no random bytes")?;
+    Ok(FreshIdentity { id, hash_seed })
+}

@@ -1,0 +1,55 @@
+//! Where payloads are read from, and what keeps them there.
+//!
+//! A payload stays in the journal; answers and effects only say where. Whoever is handed such an
+//! answer also holds [`Pins`]: a picture of the segments there were, which keeps each of them from
+//! being used again until the last reader has let go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use duly_engine::deadline::{Payload, PayloadAt, Stored};
+use duly_store::journal::{Placer, Segment};
+
+/// The segments there were when an answer was made.
+#[derive(Clone, Default)]
+pub(crate) struct Pins(Arc<BTreeMap<u32, Arc<Segment>>>);
+
+impl Pins {
+    /// The segments there are now.
+    pub(super) fn of(placer: &Placer) -> Pins {
+        let segments = placer
+            .segments()
+            .filter_map(|info| placer.reader(info.number).map(|segment| (info.number, segment)));
+        Pins(Arc::new(segments.collect()))
+    }
+
+    /// One of them.
+    pub(super) fn segment(&self, number: u32) -> Option<Arc<Segment>> {
+        self.0.get(&number).map(Arc::clone)
+    }
+
+    /// These and those.
+    pub(super) fn with(&self, others: &Pins) -> Pins {
+        let mut all = BTreeMap::clone(&others.0);
+        all.extend(self.0.iter().map(|(number, segment)| (*number, Arc::clone(segment))));
+        Pins(Arc::new(all))
+    }
+
+    /// Fetches a payload that is still in the journal.
+    pub(crate) fn fetch(&self, at: &mut PayloadAt) {
+        if let PayloadAt::Stored(stored) = at {
+            *at = PayloadAt::Here(self.read(*stored));
+        }
+    }
+
+    /// Reads a payload. The disk failing to give back what it took is a fault of the node, not of
+    /// the request: the process ends, as it does after a failed write.
+    fn read(&self, stored: Stored) -> Payload {
+        let segment = self.0.get(&stored.segment).expect("pins keep every segment they name");
+        let mut bytes = vec![0; stored.bytes as usize];
+        if let Err(error) = segment.read(stored.offset, &mut bytes) {
+            super::threads::fail("read a payload from the journal", &error);
+        }
+        Payload { kind: stored.kind, bytes: bytes.into() }
+    }
+}

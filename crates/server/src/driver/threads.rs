@@ -1,0 +1,472 @@
+//! The threads around the driver, and all the waiting there is.
+//!
+//! ```text
+//! inbox ──► driver ──► journal ──► answers, attempts, log
+//!   ▲         (steps)   (write, sync)  ├──► archive   (finals, erasures)
+//!   │                                  ├──► library   (look-ups)
+//!   └────────── found, restate, wake ──┴──► cleaner   (old segments)
+//!                                           allocator (spare segments)
+//! ```
+//!
+//! The journal thread takes one release at a time: while it syncs one, the driver gathers the next
+//! and then waits, so that what is applied but not durable stays bounded. A fault of the disk ends
+//! the process with status 74 and is never retried; so does a panic on any of these threads.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel,
+};
+use std::thread;
+use std::time::Duration;
+
+use duly_engine::answer::Wanted;
+use duly_engine::deadline::PayloadAt;
+use duly_engine::effect::{Effect, Notice};
+use duly_engine::id::Seq;
+use duly_store::archive::{self, FilterBuild, Item};
+use duly_store::journal::{Allocator, Progress, Segment, Writer};
+use duly_store::{Directory, Error};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::clean::Errand;
+use super::retention::Retention;
+use super::{Driver, OldRecord, Parts, Pins, Release, Vitals};
+use crate::clock::Clock;
+use crate::handle::{Attempt, Message};
+use crate::metrics::Metrics;
+
+/// Commands gathered into one step at most.
+const GATHERED: usize = 8_192;
+/// The driver looks at the clock at least so often: a clock that is set gives no other sign.
+const LOOK_AT_CLOCK: Duration = Duration::from_millis(500);
+/// How long the archive waits for a full disk or a busy database.
+const ARCHIVE_WAITS: Duration = Duration::from_millis(200);
+/// Final records in one transaction of the archive at most.
+const ARCHIVED_TOGETHER: usize = 8_192;
+/// Bytes of old facts looked through in one step, about.
+const CLEANED_TOGETHER: usize = 128 << 10;
+/// The allocator looks for missing spare segments when it is told to, and at least so often.
+const ALLOCATE_EVERY: Duration = Duration::from_secs(1);
+/// `EX_IOERR`: the disk failed, and nothing may be assumed about what it holds.
+const EXIT_IO: i32 = 74;
+
+/// What the journal thread hands on.
+pub(crate) struct Outlets {
+    /// To the deliverers.
+    pub(crate) attempts: UnboundedSender<(Attempt, Pins)>,
+    /// To whoever looks at the figures.
+    pub(crate) metrics: Metrics,
+    /// To tell how late a lapse was when it had become durable.
+    pub(crate) clock: Arc<Clock>,
+}
+
+/// Everything that must be there before the threads can start.
+pub(crate) struct Crew {
+    pub(crate) parts: Parts,
+    pub(crate) writer: Writer,
+    pub(crate) allocator: Allocator,
+    pub(crate) archive: archive::Writer,
+    pub(crate) library: archive::Reader,
+    pub(crate) filling: FilterBuild,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) inbox: (Sender<Message>, Receiver<Message>),
+    /// Wakes the allocator: a segment was begun or freed.
+    pub(crate) nudged: Receiver<()>,
+    /// Held as long as anything may touch the directory.
+    pub(crate) directory: Directory,
+    pub(crate) outlets: Outlets,
+    /// Final records that replay found and the archive may lack.
+    pub(crate) unarchived: Vec<Effect>,
+}
+
+/// Ends the process: what follows cannot be trusted.
+pub(crate) fn fail(what: &str, why: &dyn Display) -> ! {
+    tracing::error!(what, %why, "the node stops: its disk cannot be trusted any more");
+    std::process::exit(EXIT_IO)
+}
+
+/// A panic on a thread that holds a promise ends the process.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    let guarded = move || {
+        let _guard = AbortOnPanic;
+        run();
+    };
+    let builder = thread::Builder::new().name(format!("duly-{name}"));
+    builder.spawn(guarded).expect("the system has room for half a dozen threads")
+}
+
+/// Starts all threads. The handle given back ends when everything that was asked before the stop is
+/// answered and archived.
+pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
+    let Crew { parts, writer, mut allocator, archive, library, clock, inbox, .. } = crew;
+    let (inbox_sender, inbox) = inbox;
+    let (nudged, directory) = (crew.nudged, crew.directory);
+    let (outlets, unarchived, filling) = (crew.outlets, crew.unarchived, crew.filling);
+    let pins = Pins::of(&parts.placer);
+    let vitals = Arc::clone(&parts.vitals);
+    let (releases, released) = sync_channel::<Release>(0);
+    let (finals, to_archive) = channel::<Feed>();
+    let (wanted, to_find) = channel::<Wanted>();
+    let (errands, to_clean) = channel::<Clean>();
+
+    let archived = Arc::clone(&vitals);
+    let wake = inbox_sender.clone();
+    let archiving = spawn("archive", move || keep(archive, &to_archive, &archived, &wake));
+    let finder = inbox_sender.clone();
+    spawn("library", move || look_up(&library, &to_find, &finder));
+    spawn("filter", move || fill(filling));
+    spawn("cleaner", move || read_old(&to_clean, &inbox_sender));
+    spawn("allocator", move || allocate(&mut allocator, &nudged));
+    let journal = spawn("journal", move || {
+        let last_seq = vitals.durable.load(Ordering::Acquire);
+        let feed = Feed { effects: unarchived, last_seq, pins, retention: None };
+        drop(finals.send(feed));
+        let readers = Readers { wanted, errands };
+        journal(writer, &released, &vitals, &outlets, &finals, &readers);
+    });
+    spawn("driver", move || {
+        drive(Driver::new(parts), &clock, &inbox, &releases);
+        drop(releases);
+        for thread in [journal, archiving] {
+            // Either ended, or the process is being aborted.
+            drop(thread.join());
+        }
+        drop(directory);
+    })
+}
+
+// The driver.
+
+fn drive(
+    mut driver: Driver,
+    clock: &Clock,
+    inbox: &Receiver<Message>,
+    releases: &SyncSender<Release>,
+) {
+    if releases.send(driver.open(clock.read())).is_err() {
+        return;
+    }
+    let mut more = true;
+    loop {
+        let mut messages = Vec::new();
+        if !more {
+            match wait(&driver, clock, inbox) {
+                Ok(message) => messages.extend(message),
+                Err(Gone) => return,
+            }
+        }
+        while messages.len() < GATHERED
+            && let Ok(message) = inbox.try_recv()
+        {
+            messages.push(message);
+        }
+        let stop = messages.iter().any(|message| matches!(message, Message::Stop));
+        let (release, more_now) = driver.step(clock.read(), messages);
+        more = more_now;
+        if !release.is_empty() && releases.send(release).is_err() {
+            return;
+        }
+        if stop {
+            return;
+        }
+        if driver.is_archive_behind() {
+            // Nothing is dropped and nothing refused; schedules just come in no faster than this.
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+struct Gone;
+
+/// Waits for a message, or for the time the engine wants to be stepped.
+fn wait(
+    driver: &Driver,
+    clock: &Clock,
+    inbox: &Receiver<Message>,
+) -> Result<Option<Message>, Gone> {
+    if clock.is_manual() {
+        let due = driver.next_wake().is_some_and(|at| at <= clock.read().wall);
+        return if due { Ok(None) } else { inbox.recv().map(Some).map_err(|_| Gone) };
+    }
+    let until_due = driver.next_wake().map_or(LOOK_AT_CLOCK, |at| clock.until(at));
+    match inbox.recv_timeout(until_due.min(LOOK_AT_CLOCK)) {
+        Ok(message) => Ok(Some(message)),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => Err(Gone),
+    }
+}
+
+// The allocator.
+
+/// Keeps spare segments in reserve until nobody can ask for more.
+fn allocate(allocator: &mut Allocator, nudged: &Receiver<()>) {
+    loop {
+        match allocator.tick() {
+            Ok(Progress::Worked) => continue,
+            // A full disk is asked again; somebody may have made room.
+            Ok(Progress::Idle | Progress::Full) => {}
+            Err(error) => fail("allocate journal segments", &error),
+        }
+        if nudged.recv_timeout(ALLOCATE_EVERY) == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
+    }
+}
+
+// The journal.
+
+/// The threads that read on the driver's behalf; they end only after the journal's.
+struct Readers {
+    wanted: Sender<Wanted>,
+    errands: Sender<Clean>,
+}
+
+fn journal(
+    mut writer: Writer,
+    released: &Receiver<Release>,
+    vitals: &Vitals,
+    outlets: &Outlets,
+    finals: &Sender<Feed>,
+    readers: &Readers,
+) {
+    while let Ok(release) = released.recv() {
+        if !release.records.is_empty() {
+            let begun = crate::clock::stopwatch();
+            for record in release.records {
+                if let Err(error) = writer.write(record) {
+                    fail("write the journal", &error);
+                }
+            }
+            if let Err(error) = writer.sync() {
+                fail("sync the journal", &error);
+            }
+            outlets.metrics.sync(begun.elapsed());
+            vitals.durable.store(release.last_seq, Ordering::Release);
+        }
+        // Answers first: somebody waits for them.
+        for answered in release.answered {
+            answered.leave(&release.pins);
+        }
+        if !release.lapsed.is_empty() {
+            let now = outlets.clock.read().wall;
+            release.lapsed.iter().for_each(|at| outlets.metrics.lapse(now.since(*at)));
+        }
+        let mut to_archive = Vec::new();
+        for effect in release.effects {
+            match effect {
+                Effect::Attempt { target, deliveries } => {
+                    let attempt = Attempt { target, deliveries };
+                    // The deliverers stop before the driver does; what they miss is leased again.
+                    drop(outlets.attempts.send((attempt, release.pins.clone())));
+                }
+                Effect::Archive(_) | Effect::Erase { .. } => to_archive.push(effect),
+                Effect::Notice(notice) => tell(&notice),
+            }
+        }
+        let feed = Feed {
+            effects: to_archive,
+            last_seq: release.last_seq,
+            pins: release.pins.clone(),
+            retention: release.retention,
+        };
+        // The archive and the library end only after this thread.
+        drop(finals.send(feed));
+        for wanted in release.wanted {
+            drop(readers.wanted.send(wanted));
+        }
+        let clean = release.errand.and_then(|errand| match errand {
+            Errand::Begin(number) => release.pins.segment(number).map(Clean::Begin),
+            Errand::Next => Some(Clean::Next),
+        });
+        if let Some(clean) = clean {
+            drop(readers.errands.send(clean));
+        }
+    }
+}
+
+/// One line of the log for each thing an operator should hear of.
+fn tell(notice: &Notice) {
+    match notice {
+        Notice::Opened { at, recovery_until } => tracing::info!(
+            at_ms = at.millis(),
+            recovery_ms = recovery_until.since(*at).millis(),
+            "opened"
+        ),
+        Notice::QueueCreated(queue) => tracing::info!(%queue, "queue created"),
+        Notice::QueueChanged(queue) => tracing::info!(%queue, "queue changed"),
+        Notice::QueueDeleted(queue) => tracing::info!(%queue, "queue deleted"),
+        Notice::Died { queue, key, delivery, error } => {
+            tracing::warn!(%queue, %key, %delivery, %error, "delivery dead");
+        }
+        Notice::ClockGuardUp(reason) => {
+            tracing::error!(reason = reason.word(), "clock guard up: lapsing is withheld");
+        }
+        Notice::ClockGuardDown => tracing::warn!("clock guard down: lapsing goes on"),
+    }
+}
+
+// The archive.
+
+/// What the archive hears of one release.
+struct Feed {
+    effects: Vec<Effect>,
+    last_seq: Seq,
+    pins: Pins,
+    retention: Option<Retention>,
+}
+
+fn keep(
+    mut archive: archive::Writer,
+    to_archive: &Receiver<Feed>,
+    vitals: &Vitals,
+    wake: &Sender<Message>,
+) {
+    let mut sweeping: Option<Retention> = None;
+    loop {
+        let first = match &mut sweeping {
+            // Old records go in slices, while there is nothing better to do.
+            Some(retention) => match to_archive.try_recv() {
+                Err(TryRecvError::Empty) => {
+                    if !patiently("sweep the archive", || retention.sweep(&mut archive)) {
+                        sweeping = None;
+                    }
+                    continue;
+                }
+                received => received.ok(),
+            },
+            None => to_archive.recv().ok(),
+        };
+        let Some(first) = first else { return };
+        let (mut items, mut last_seq) = (Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(mut feed) = next {
+            last_seq = feed.last_seq;
+            sweeping = feed.retention.take().or(sweeping);
+            take_in(feed, &mut items);
+            next = (items.len() < ARCHIVED_TOGETHER).then(|| to_archive.try_recv().ok()).flatten();
+        }
+        if items.is_empty() {
+            vitals.archived.fetch_max(last_seq, Ordering::AcqRel);
+            continue;
+        }
+        patiently("write the archive", || archive.apply(&items, last_seq));
+        vitals.archived.fetch_max(last_seq, Ordering::AcqRel);
+        // So that what is archived now leaves memory. A driver that has stopped holds none.
+        drop(wake.send(Message::Wake));
+    }
+}
+
+/// Does it again while the disk is full or somebody else has the database; nothing is dropped.
+fn patiently<T>(what: &str, mut attempt: impl FnMut() -> Result<T, Error>) -> T {
+    loop {
+        match attempt() {
+            Ok(done) => return done,
+            Err(error @ (Error::Full { .. } | Error::Locked { .. })) => {
+                tracing::warn!(what, %error, "the archive waits");
+                thread::sleep(ARCHIVE_WAITS);
+            }
+            Err(error) => fail(what, &error),
+        }
+    }
+}
+
+fn take_in(feed: Feed, items: &mut Vec<Item>) {
+    let begin = items.len();
+    items.extend(feed.effects.into_iter().filter_map(|effect| match effect {
+        Effect::Archive(last) => Some(Item::Keep(last)),
+        Effect::Erase { seq, id } => Some(Item::Erase { seq, id }),
+        Effect::Attempt { .. } | Effect::Notice(_) => None,
+    }));
+    // Payloads are read in the order they lie on the disk.
+    let mut payloads: Vec<&mut PayloadAt> = items[begin..]
+        .iter_mut()
+        .filter_map(|item| match item {
+            Item::Keep(last) => Some(&mut last.deadline.payload),
+            Item::Erase { .. } => None,
+        })
+        .collect();
+    payloads.sort_by_key(|payload| match payload {
+        PayloadAt::Stored(stored) => (stored.segment, stored.offset),
+        PayloadAt::None | PayloadAt::Here(_) | PayloadAt::Gone => (0, 0),
+    });
+    for payload in payloads {
+        feed.pins.fetch(payload);
+    }
+}
+
+// Reading on the driver's behalf.
+
+fn look_up(library: &archive::Reader, to_find: &Receiver<Wanted>, inbox: &Sender<Message>) {
+    while let Ok(wanted) = to_find.recv() {
+        let known = patiently("read the archive", || library.look_up(&wanted));
+        if inbox.send(Message::Found(wanted, known)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Fills the filter from what the archive held at the start; until then every key is looked up.
+fn fill(mut filling: FilterBuild) {
+    while !patiently("fill the archive's filter", || filling.step()) {}
+}
+
+/// What the cleaner is asked for.
+enum Clean {
+    /// The first records of this segment.
+    Begin(Arc<Segment>),
+    /// The records after those.
+    Next,
+}
+
+fn read_old(to_clean: &Receiver<Clean>, inbox: &Sender<Message>) {
+    while let Ok(errand) = to_clean.recv() {
+        let Clean::Begin(segment) = errand else { continue };
+        let result = read_segment(&segment, to_clean, inbox);
+        result.unwrap_or_else(|error| fail("read a segment that is to be cleaned", &error));
+    }
+}
+
+/// Gives the driver some records at a time, and more when it asks for them.
+fn read_segment(
+    segment: &Segment,
+    to_clean: &Receiver<Clean>,
+    inbox: &Sender<Message>,
+) -> Result<(), duly_store::Error> {
+    let mut scan = segment.scan()?;
+    let mut ended = false;
+    while !ended {
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while bytes < CLEANED_TOGETHER {
+            let Some(record) = scan.next_record()? else {
+                ended = true;
+                break;
+            };
+            bytes += record.facts.len();
+            records.push(OldRecord {
+                segment: record.segment,
+                facts_offset: record.offset_of_facts,
+                first_seq: record.first_seq,
+                time_ms: record.time_ms,
+                facts: record.facts.to_vec(),
+            });
+        }
+        let asked = inbox.send(Message::Restate(records, ended)).is_ok()
+            && (ended || matches!(to_clean.recv(), Ok(Clean::Next)));
+        if !asked {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! The whole server, put together and taken apart again.
+//!
+//! Starting: take the port, open the directory, declare the configured queues, start the
+//! deliverers, then listen. Stopping goes the other way round: no new requests, let attempts under
+//! way come to their verdicts, let the driver finish what it was asked, let the journal and the
+//! archive reach the disk.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use duly_engine::answer::Answer;
+use duly_engine::command::Command;
+use duly_engine::queue::Policy;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task;
+
+use crate::clock::Clock;
+use crate::config::{ClockSource, Database, Settings};
+use crate::deliver::{DeliverSettings, Deliverers, Guard, SqlAction};
+use crate::driver::open::{self, StoreSettings};
+use crate::handle::Handle;
+use crate::listen::http::{self, HttpSettings};
+use crate::metrics::Metrics;
+
+/// How long attempts under way may take to end when the server stops.
+const LAST_ATTEMPTS: Duration = Duration::from_secs(20);
+/// Threads that serve requests and targets; the driver, the journal and the archive have their own.
+const WORKERS: usize = 2;
+
+/// Serves until the process is told to stop (SIGTERM or SIGINT). `beside` is served on the same
+/// address as the API.
+pub fn serve(settings: Settings, beside: Option<axum::Router>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("duly-worker")
+        .enable_all()
+        .build()
+        .context("cannot start the threads that serve requests")?;
+    runtime.block_on(async {
+        let server = Server::start(settings, beside).await?;
+        told_to_stop().await?;
+        tracing::info!("stopping");
+        server.stop().await;
+        tracing::info!("stopped");
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn told_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// A server at work.
+pub struct Server {
+    handle: Handle,
+    /// Where HTTP is listened to, with the port that was really taken.
+    http: Option<SocketAddr>,
+    stopping: watch::Sender<bool>,
+    listening: Option<task::JoinHandle<()>>,
+    deliverers: Deliverers,
+    driver: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts everything.
+    pub async fn start(settings: Settings, beside: Option<axum::Router>) -> anyhow::Result<Server> {
+        let listener = match settings.http {
+            Some(address) => Some(
+                TcpListener::bind(address)
+                    .await
+                    .with_context(|| format!("cannot listen on {address}"))?,
+            ),
+            None => None,
+        };
+        let metrics = Metrics::default();
+        let running = open::open(
+            &settings.data,
+            &StoreSettings {
+                segment_bytes: settings.journal.segment_size,
+                reserve: settings.journal.reserve,
+                keep_bytes: settings.journal.keep,
+            },
+            settings.limits.clone(),
+            match settings.clock {
+                ClockSource::Machine => Clock::Machine,
+                ClockSource::Manual => Clock::manual(),
+            },
+            metrics.clone(),
+        )?;
+        let handle = running.handle;
+        declare(&handle, &settings).await?;
+        let deliverers =
+            Deliverers::start(handle.clone(), &deliver_settings(&settings), running.attempts)?;
+        let (stopping, stopped) = watch::channel(false);
+        let mut server = Server {
+            handle,
+            http: None,
+            stopping,
+            listening: None,
+            deliverers,
+            driver: running.ended,
+        };
+        if let Some(listener) = listener {
+            let address = listener.local_addr().context("the listener has no address")?;
+            let settings = HttpSettings {
+                sql_targets: settings.sql.keys().cloned().collect(),
+                stopping: stopped.clone(),
+            };
+            let mut router = http::router(server.handle.clone(), settings, metrics);
+            if let Some(beside) = beside {
+                router = router.merge(beside);
+            }
+            server.listening = Some(tokio::spawn(http::serve(listener, router, stopped)));
+            server.http = Some(address);
+            tracing::info!(http = %address, "listening");
+        }
+        Ok(server)
+    }
+
+    /// Where HTTP is listened to.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// The way to the engine, as every listener has it.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Stops in order; everything that was answered is on the disk afterwards.
+    pub async fn stop(self) {
+        // The listener may have ended by itself, and then nobody hears it.
+        drop(self.stopping.send(true));
+        if let Some(listening) = self.listening
+            && let Err(error) = listening.await
+        {
+            tracing::error!(%error, "the listener did not stop in order");
+        }
+        self.deliverers.stop(LAST_ATTEMPTS).await;
+        self.handle.stop();
+        let driver = self.driver;
+        if task::spawn_blocking(move || driver.join()).await.is_err() {
+            tracing::error!("the driver did not stop in order");
+        }
+    }
+}
+
+/// Makes the engine's queues those of the configuration; a queue that is no longer declared stays
+/// and may be changed over the API again.
+async fn declare(handle: &Handle, settings: &Settings) -> anyhow::Result<()> {
+    let put = |queue, policy: Policy, declared| Command::PutQueue {
+        queue,
+        policy: Box::new(policy),
+        declared: Some(declared),
+    };
+    let mut commands: Vec<Command> = settings
+        .queues
+        .iter()
+        .map(|(queue, policy)| put(queue.clone(), policy.clone(), true))
+        .collect();
+    let Ok(Answer::Queues(known)) = handle.ask(Command::ListQueues).await else {
+        bail!("the driver stopped while it was being started");
+    };
+    let declared: BTreeSet<_> = settings.queues.keys().collect();
+    commands.extend(
+        known
+            .into_iter()
+            .filter(|known| known.declared && !declared.contains(&known.queue))
+            .map(|known| put(known.queue, known.policy, false)),
+    );
+    let Ok(answers) = handle.ask_all(commands).await else {
+        bail!("the driver stopped while it was being started");
+    };
+    for answer in answers {
+        if let Answer::Refused(refusal) = answer {
+            bail!("a queue of the configuration is refused: {}", refusal.code());
+        }
+    }
+    Ok(())
+}
+
+fn deliver_settings(settings: &Settings) -> DeliverSettings {
+    let loopback_only = settings.http.is_none_or(|address| address.ip().is_loopback());
+    let database = |database: &Database| match database {
+        Database::Sqlite(path) => format!("sqlite://{}", path.display()),
+    };
+    DeliverSettings {
+        guard: Guard {
+            allow_private: settings.webhook_allow_private,
+            allow_loopback: loopback_only,
+            ..Guard::default()
+        },
+        databases: settings
+            .databases
+            .iter()
+            .map(|(name, dsn)| (name.clone(), database(dsn)))
+            .collect(),
+        sql: settings
+            .sql
+            .iter()
+            .map(|(name, action)| {
+                let action = SqlAction {
+                    database: action.database.clone(),
+                    steps: action.steps.clone(),
+                    applied: action.applied.clone(),
+                };
+                (name.clone(), action)
+            })
+            .collect(),
+    }
+}
