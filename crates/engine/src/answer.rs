@@ -184,7 +184,8 @@ pub struct Held {
     pub leased: u64,
     /// Given up.
     pub dead: u64,
-    /// Due time of the earliest lapsed or overdue one that waits to be handed out.
+    /// Due time of the earliest lapsed or overdue one that waits to be handed out (among those of
+    /// the 64 smallest priorities in use).
     pub oldest_waiting: Option<Time>,
 }
 

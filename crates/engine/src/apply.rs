@@ -1,7 +1,8 @@
 //! What each fact does to the state: the same when it is made and when it is replayed.
 //!
 //! Nothing here decides, asks the time, or looks at a policy to find out what should have happened:
-//! the fact says what did. A fact about a deadline that is not known is skipped when its number is
+//! the fact says what did. What a fact about one record does is three small tables: the phase it
+//! leads to, the line it leaves in the timeline, the fields it sets. A fact about a deadline that is not known is skipped when its number is
 //! older than the oldest base (its record was in a segment that has been cleaned away); counters
 //! count it all the same, because it names its queue.
 
@@ -59,222 +60,179 @@ pub(crate) fn apply(
     fact: Fact,
 ) -> Option<u32> {
     count(state, &fact);
-    let at = written.at;
+    if let Some(id) = fact.about() {
+        let slot = state.slot_of_id(id)?;
+        state.leave(slot);
+        if let Some(phase) = leads_to(&fact) {
+            state.set_phase(slot, phase);
+        }
+        state.change(slot, |live| happen(live, written, fact));
+        archive_if_final(state, effects, slot, written.seq);
+        return Some(slot);
+    }
     match fact {
-        Fact::Scheduled { queue, id, generation, key, due, priority, payload, .. } => {
-            let home = Home::of(&payload, written.segment, written.facts_offset);
-            let live = Live {
-                id,
-                key,
-                due,
-                created_at: at,
-                armed: Time::NEVER,
-                queue,
-                generation,
-                priority,
-                home,
-                phase: Phase::Pending,
-                place: Place::Nowhere,
-                story: None,
-            };
-            Some(put(state, live))
-        }
-        Fact::Remembered { queue, id, key, outcome, until } => {
-            let live = Live {
-                id,
-                key,
-                due: until,
-                created_at: at,
-                armed: Time::NEVER,
-                queue,
-                generation: Generation::FIRST,
-                priority: 0,
-                home: Home::of(&PayloadField::None, written.segment, written.facts_offset),
-                phase: Phase::Remembered,
-                place: Place::Nowhere,
-                story: Some(Box::new(Story { outcome: Some(outcome), ..Story::default() })),
-            };
-            Some(put(state, live))
-        }
-        Fact::Restated { deadline, payload } => {
-            let home = Home::of(&payload, written.segment, written.facts_offset);
-            Some(put(state, Live::of_view(*deadline, home)))
+        Fact::Scheduled { .. } | Fact::Remembered { .. } | Fact::Restated { .. } => {
+            return Some(state.put(born(fact, written)));
         }
         Fact::Erased { id, .. } => {
-            if let Some(slot) = state.slot_of_id(id) {
-                state.remove(slot);
-            }
-            state.erased.insert(id, written.seq);
+            state.erase(id, written.seq);
             effects.push(Effect::Erase { seq: written.seq, id });
-            None
         }
-        Fact::Base(base) => {
-            state.restore(*base);
-            None
-        }
+        Fact::Base(base) => state.restore(*base),
         Fact::Opened { recovery_until } => {
-            state.opened_at = at;
+            state.opened_at = written.at;
             state.recovery_until = recovery_until;
-            None
         }
+        // The guard is kept by the journal clock; being alive is in the record's time.
+        Fact::Guard(_) | Fact::Alive => {}
+        about_a_queue => arrange(state, about_a_queue),
+    }
+    None
+}
+
+/// The record that a fact brings into being, or states anew.
+fn born(fact: Fact, written: Written) -> Live {
+    let no_payload = PayloadField::None;
+    let home = |payload| Home::of(payload, written.segment, written.facts_offset);
+    let begun = |queue, id, key, due| Live {
+        id,
+        key,
+        due,
+        created_at: written.at,
+        armed: Time::NEVER,
+        queue,
+        generation: Generation::FIRST,
+        priority: 0,
+        home: home(&no_payload),
+        phase: Phase::Pending,
+        place: Place::Nowhere,
+        story: None,
+    };
+    match fact {
+        Fact::Scheduled { queue, id, generation, key, due, priority, payload, .. } => {
+            Live { generation, priority, home: home(&payload), ..begun(queue, id, key, due) }
+        }
+        Fact::Remembered { queue, id, key, outcome, until } => Live {
+            phase: Phase::Remembered,
+            story: Some(Box::new(Story { outcome: Some(outcome), ..Story::default() })),
+            ..begun(queue, id, key, until)
+        },
+        Fact::Restated { deadline, payload } => Live::of_view(*deadline, home(&payload)),
+        other => unreachable!("{other:?} begins no record"),
+    }
+}
+
+/// What happens to a queue.
+fn arrange(state: &mut State, fact: Fact) {
+    match fact {
         Fact::QueueSet { queue, name, policy, declared } => {
             match state.queues.get_mut(&queue) {
                 Some(known) => (known.policy, known.declared) = (*policy, declared),
                 None => state.insert_queue(Queue::new(queue, name, *policy, declared)),
             }
-            None
+            state.stir(queue);
         }
-        Fact::QueueDeleted { queue } => {
-            state.remove_queue(queue);
-            None
-        }
+        Fact::QueueDeleted { queue } => state.remove_queue(queue),
         Fact::QueuePaused { queue, deliveries, lapses } => {
-            let queue = state.queue_mut(queue);
-            (queue.paused, queue.lapse_paused) = (deliveries, lapses);
-            None
+            let paused = state.queue_mut(queue);
+            (paused.paused, paused.lapse_paused) = (deliveries, lapses);
+            state.stir(queue);
         }
-        Fact::ShiftBegun { queue, shift } => {
-            state.queue_mut(queue).shift = Some(shift);
-            None
-        }
+        Fact::ShiftBegun { queue, shift } => state.queue_mut(queue).shift = Some(shift),
         Fact::ShiftAdvanced { queue, cursor, moved } => {
             if let Some(shift) = &mut state.queue_mut(queue).shift {
                 (shift.cursor, shift.moved) = (cursor, moved);
             }
-            None
         }
-        Fact::ShiftEnded { queue } => {
-            state.queue_mut(queue).shift = None;
-            None
-        }
-        // The guard is kept by the journal clock; being alive is in the record's time.
-        Fact::Guard(_) | Fact::Alive => None,
-        about_one => {
-            let slot = about_one.about().and_then(|id| state.slot_of_id(id))?;
-            state.leave(slot);
-            let held_before = held_here(state, slot);
-            happen(state, slot, written, about_one);
-            let held_after = held_here(state, slot);
-            let queue = state.live(slot).queue;
-            let held = &mut state.queue_mut(queue).held_here;
-            *held = *held + u64::from(held_after) - u64::from(held_before);
-            state.held_here = state.held_here + u64::from(held_after) - u64::from(held_before);
-            archive_if_final(state, effects, slot, written.seq);
-            Some(slot)
-        }
+        Fact::ShiftEnded { queue } => state.queue_mut(queue).shift = None,
+        other => unreachable!("{other:?} is not about a queue"),
     }
 }
 
-/// Puts a record in the place of the one with its number, if there is one.
-fn put(state: &mut State, live: Live) -> u32 {
-    let Some(slot) = state.slot_of_id(live.id) else {
-        return state.insert(live);
-    };
-    state.leave(slot);
-    state.set_phase(slot, live.phase);
-    let before = state.live_mut(slot);
-    // Its timer entry is a hint about the slot and stays good.
-    let armed = before.armed;
-    let (bytes_before, bytes) = (before.stated_bytes(), live.stated_bytes());
-    *before = Live { armed, ..live };
-    state.live_bytes = state.live_bytes + bytes - bytes_before;
-    slot
+/// The phase that a fact about one record leads to; none if it stays where it is.
+fn leads_to(fact: &Fact) -> Option<Phase> {
+    match fact {
+        Fact::Settled { .. } => Some(Phase::Settled),
+        Fact::Lapsed { .. } | Fact::Retried { .. } | Fact::Revived { .. } => Some(Phase::Ready),
+        Fact::Leased { held_here: true, .. } => Some(Phase::HeldHere),
+        Fact::Leased { held_here: false, .. } => Some(Phase::Leased),
+        Fact::Delivered { superseded: true, .. } => Some(Phase::Superseded),
+        Fact::Delivered { superseded: false, .. } => Some(Phase::Done),
+        Fact::Died { .. } => Some(Phase::Dead),
+        _ => None,
+    }
 }
 
-/// What happens to one record.
-fn happen(state: &mut State, slot: u32, written: Written, fact: Fact) {
+/// The line that a fact about one record leaves in its timeline.
+fn told(fact: &Fact, attempts: u32) -> Option<What> {
+    Some(match fact {
+        Fact::Settled { outcome, .. } => What::Settled { outcome: outcome.clone() },
+        Fact::Moved { due, shifted: true, .. } => What::Shifted { due: *due },
+        Fact::Moved { due, shifted: false, .. } => What::Extended { due: *due },
+        Fact::Frozen { until, .. } => What::Frozen { until: *until },
+        Fact::Lapsed { .. } => What::Lapsed,
+        Fact::Leased { .. } => What::Leased { attempt: attempts.saturating_add(1) },
+        Fact::Delivered { superseded: true, .. } => What::Superseded,
+        Fact::Delivered { superseded: false, .. } => What::Done,
+        Fact::Retried { error, next_attempt_at, .. } => {
+            What::Retried { error: error.clone(), next_attempt_at: *next_attempt_at }
+        }
+        Fact::Died { error, .. } => What::Dead { error: error.clone() },
+        Fact::Revived { .. } => What::Revived,
+        _ => return None,
+    })
+}
+
+/// The fields that a fact sets in the record it is about.
+fn happen(live: &mut Live, written: Written, fact: Fact) {
     let at = written.at;
+    if let Some(what) = told(&fact, live.attempts()) {
+        live.tell(at, what);
+    }
+    if let Fact::Moved { due, .. } = fact {
+        live.due = due;
+        return;
+    }
+    let story = live.story();
     match fact {
         Fact::Settled { outcome, .. } => {
-            let live = state.live_mut(slot);
-            live.tell(at, What::Settled { outcome: outcome.clone() });
-            let story = live.story();
             story.outcome = Some(outcome);
             story.finished_at = Some(at);
-            state.set_phase(slot, Phase::Settled);
-        }
-        Fact::Moved { due, shifted, .. } => {
-            let live = state.live_mut(slot);
-            live.tell(at, if shifted { What::Shifted { due } } else { What::Extended { due } });
-            live.due = due;
         }
         Fact::Frozen { until, total_ms, .. } => {
-            let live = state.live_mut(slot);
-            live.tell(at, What::Frozen { until });
-            let story = live.story();
             story.frozen_until = until;
             story.frozen_for = Span::from_millis(total_ms);
         }
         Fact::Lapsed { .. } => {
-            let live = state.live_mut(slot);
-            live.tell(at, What::Lapsed);
-            let story = live.story();
             story.lapsed_at = at;
             story.next_attempt_at = at;
             story.ladder = Some(Ladder { attempts: 0, since: at });
-            state.set_phase(slot, Phase::Ready);
         }
-        Fact::Leased { until, held_here, .. } => {
-            let live = state.live_mut(slot);
-            let attempt = live.attempts() + 1;
-            live.tell(at, What::Leased { attempt });
-            let story = live.story();
-            story.attempts = attempt;
+        Fact::Leased { until, .. } => {
+            story.attempts = story.attempts.saturating_add(1);
             story.leased_until = until;
             story.token = Some(Token(written.seq));
-            story.held_here = held_here;
-            state.set_phase(slot, Phase::Leased);
         }
-        Fact::Touched { until, .. } => state.live_mut(slot).story().leased_until = until,
-        Fact::Delivered { superseded, .. } => {
-            let (what, phase) = if superseded {
-                (What::Superseded, Phase::Superseded)
-            } else {
-                (What::Done, Phase::Done)
-            };
-            let live = state.live_mut(slot);
-            live.tell(at, what);
-            live.story().finished_at = Some(at);
-            state.set_phase(slot, phase);
-        }
+        Fact::Touched { until, .. } => story.leased_until = until,
+        Fact::Delivered { .. } => story.finished_at = Some(at),
         Fact::Retried { next_attempt_at, error, by_verdict, .. } => {
-            let live = state.live_mut(slot);
-            live.tell(at, What::Retried { error: error.clone(), next_attempt_at });
-            let story = live.story();
             story.next_attempt_at = next_attempt_at;
             story.last_error = Some(error);
-            if !by_verdict {
-                story.token = None;
-            }
-            state.set_phase(slot, Phase::Ready);
+            story.token = story.token.filter(|_| by_verdict);
         }
-        Fact::Died { error, .. } => {
-            let live = state.live_mut(slot);
-            live.tell(at, What::Dead { error: error.clone() });
-            let story = live.story();
+        Fact::Died { error, by_verdict, .. } => {
             story.last_error = Some(error);
             story.finished_at = Some(at);
-            state.set_phase(slot, Phase::Dead);
+            story.token = story.token.filter(|_| by_verdict);
         }
         Fact::Revived { .. } => {
-            let live = state.live_mut(slot);
-            live.tell(at, What::Revived);
-            let attempts = live.attempts();
-            let story = live.story();
-            story.ladder = Some(Ladder { attempts, since: at });
+            story.ladder = Some(Ladder { attempts: story.attempts, since: at });
             story.next_attempt_at = at;
             story.token = None;
             story.finished_at = None;
-            state.set_phase(slot, Phase::Ready);
         }
         other => unreachable!("{other:?} is not about one record"),
     }
-}
-
-/// Is the record in the hands of the server's own deliverer?
-fn held_here(state: &State, slot: u32) -> bool {
-    let live = state.live(slot);
-    live.phase == Phase::Leased && live.story.as_ref().is_some_and(|story| story.held_here)
 }
 
 fn archive_if_final(state: &mut State, effects: &mut Vec<Effect>, slot: u32, seq: Seq) {

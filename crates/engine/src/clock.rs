@@ -21,15 +21,6 @@ pub struct Reading {
     pub boot: Span,
 }
 
-/// What a reading did to the guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuardChange {
-    /// It went up.
-    Up(GuardReason),
-    /// It went down.
-    Down,
-}
-
 /// Journal time and the guard over it.
 #[derive(Clone, Debug)]
 pub struct JournalClock {
@@ -67,9 +58,8 @@ impl JournalClock {
         self.guard
     }
 
-    /// The time and guard of a journalled record: replay, not a reading.
-    pub fn restore(&mut self, at: Time, guard: Option<GuardReason>) {
-        self.now = self.now.max(at);
+    /// The guard as the journal has it: replay, not a reading.
+    pub fn restore(&mut self, guard: Option<GuardReason>) {
         self.guard = guard;
     }
 
@@ -79,36 +69,29 @@ impl JournalClock {
     }
 
     /// Takes a reading and moves journal time, never backward.
-    pub fn read(&mut self, reading: Reading) -> Option<GuardChange> {
-        let before = self.guard;
+    pub fn read(&mut self, reading: Reading) {
         match self.last {
             None => self.start(reading),
             Some(last) => self.advance(last, reading),
         }
         self.last = Some(reading);
-        match (before, self.guard) {
-            (None, Some(reason)) => Some(GuardChange::Up(reason)),
-            (Some(_), None) => Some(GuardChange::Down),
-            _ => None,
-        }
     }
 
-    /// The operator says that the wall clock is right. Journal time goes on from it, or waits for it.
+    /// The operator says that the wall clock is right: from the next reading on, journal time goes
+    /// on from it, or waits for it. False when it was trusted anyway.
     pub fn confirm(&mut self) -> bool {
-        let was_up = self.guard.take().is_some();
-        if was_up && let Some(last) = self.last {
-            self.now = self.now.max(last.wall);
-        }
-        was_up
+        self.guard.take().is_some()
     }
 
     /// The first reading after a start: there is no boot clock to compare with, only the journal.
+    /// With the guard up before, a downtime cannot be told from the jump that raised it.
     fn start(&mut self, reading: Reading) {
+        let most = if self.guard.is_some() { self.max_forward_jump } else { self.max_downtime };
         let journal_is_new = self.now == Time::ZERO;
         if !journal_is_new && reading.wall.plus(CLOCK_RETURN) < self.now {
             self.guard = Some(GuardReason::StartedBehind);
-        } else if !journal_is_new && reading.wall.since(self.now) > self.max_downtime {
-            self.guard = Some(GuardReason::StartedAhead);
+        } else if !journal_is_new && reading.wall.since(self.now) > most {
+            self.guard.get_or_insert(GuardReason::StartedAhead);
         } else {
             self.guard = None;
             self.now = self.now.max(reading.wall);
@@ -123,11 +106,10 @@ impl JournalClock {
                 self.guard = Some(GuardReason::ForwardJump);
             } else if expected.since(reading.wall) > BACKWARD_STEP {
                 self.guard = Some(GuardReason::BackwardStep);
+            } else {
+                self.now = self.now.max(reading.wall);
+                return;
             }
-        }
-        if self.guard.is_none() {
-            self.now = self.now.max(reading.wall);
-            return;
         }
         self.now = self.now.plus(passed);
         let apart = reading.wall.since(self.now).max(self.now.since(reading.wall));

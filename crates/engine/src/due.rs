@@ -6,9 +6,9 @@
 //! shifts move along. None of it is remembered across a restart: the opening looks at every record
 //! anyway, and a shift's progress is a fact.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::fact::Fact;
+use crate::fact::{Fact, Shift};
 use crate::id::{DeadlineId, QueueNo};
 use crate::limits::SLICE;
 use crate::state::live::{Phase, Place};
@@ -24,8 +24,12 @@ const ENTRIES: usize = 2_048;
 pub(crate) struct Work {
     /// Queues whose parked records may come back.
     unpark: BTreeSet<QueueNo>,
-    /// Queues whose records must be looked at again, and the slot to go on from.
-    again: BTreeMap<QueueNo, u32>,
+    /// Queues whose records are being looked at again, all in one walk over the slots.
+    again: BTreeSet<QueueNo>,
+    /// Where that walk has come to.
+    again_from: u32,
+    /// Queues that came too late for that walk and need another.
+    again_next: BTreeSet<QueueNo>,
     /// Queues with a shift under way.
     shifts: BTreeSet<QueueNo>,
     /// Entries popped from the timers, reused.
@@ -43,7 +47,7 @@ impl Work {
     }
 
     pub(crate) fn look_again(&mut self, queue: QueueNo) {
-        self.again.insert(queue, 0);
+        self.again_next.insert(queue);
     }
 
     pub(crate) fn resume_shifts(&mut self, state: &State) {
@@ -56,9 +60,15 @@ impl Work {
     }
 
     pub(crate) fn forget(&mut self, queue: QueueNo) {
-        self.unpark.remove(&queue);
-        self.again.remove(&queue);
-        self.shifts.remove(&queue);
+        for queues in [&mut self.unpark, &mut self.again, &mut self.again_next, &mut self.shifts] {
+            queues.remove(&queue);
+        }
+    }
+
+    /// Is there anything to do at once?
+    pub(crate) fn waits(&self) -> bool {
+        let queues = [&self.unpark, &self.again, &self.again_next, &self.shifts];
+        queues.into_iter().any(|queues| !queues.is_empty())
     }
 }
 
@@ -69,10 +79,10 @@ impl Engine {
             return false;
         }
         let timers = self.fire_timers();
-        let parked = self.unpark_slice();
-        let again = self.look_again_slice();
-        let shifts = self.shift_slice();
-        timers || parked || again || shifts
+        self.unpark_slice();
+        self.look_again_slice();
+        self.shift_slice();
+        timers || self.work.waits()
     }
 
     fn fire_timers(&mut self) -> bool {
@@ -112,47 +122,52 @@ impl Engine {
         self.emit(Fact::Lapsed { queue, id });
     }
 
-    fn unpark_slice(&mut self) -> bool {
-        let Some(no) = self.work.unpark.first().copied() else { return false };
-        if self.state.is_withheld(no) {
-            self.work.unpark.remove(&no);
-            return false;
-        }
+    fn unpark_slice(&mut self) {
+        let Some(no) = self.work.unpark.first().copied() else { return };
+        let withheld = self.state.is_withheld(no);
         let parked = &mut self.state.queue_mut(no).parked;
-        let slots = parked.split_off(parked.len().saturating_sub(ENTRIES));
-        if parked.is_empty() {
+        if withheld || parked.len() <= ENTRIES {
             self.work.unpark.remove(&no);
         }
+        if withheld {
+            return;
+        }
+        let slots: Vec<u32> = parked.drain(..parked.len().min(ENTRIES)).collect();
         for slot in slots {
             let parked = self.state.records.get(slot);
             if parked.is_some_and(|live| live.place == Place::Parked && live.queue == no) {
                 self.act(slot);
             }
         }
-        !self.work.unpark.is_empty()
     }
 
-    fn look_again_slice(&mut self) -> bool {
-        let Some((&no, &from)) = self.work.again.first_key_value() else { return false };
+    fn look_again_slice(&mut self) {
+        if self.work.again.is_empty() {
+            self.work.again = std::mem::take(&mut self.work.again_next);
+            self.work.again_from = 0;
+        }
+        if self.work.again.is_empty() {
+            return;
+        }
+        let from = self.work.again_from;
         let end = self.state.records.slots();
         let until = end.min(from.saturating_add(u32::try_from(SLICE).unwrap_or(u32::MAX)));
         for slot in from..until {
-            if self.state.records.get(slot).is_some_and(|live| live.queue == no) {
+            let queue = self.state.records.get(slot).map(|live| live.queue);
+            if queue.is_some_and(|queue| self.work.again.contains(&queue)) {
                 self.look(slot);
             }
         }
+        self.work.again_from = until;
         if until == end {
-            self.work.again.remove(&no);
-        } else {
-            self.work.again.insert(no, until);
+            self.work.again.clear();
         }
-        !self.work.again.is_empty()
     }
 
-    fn shift_slice(&mut self) -> bool {
-        let Some(no) = self.work.shifts.first().copied() else { return false };
-        self.advance_shift(no);
-        !self.work.shifts.is_empty()
+    fn shift_slice(&mut self) {
+        if let Some(no) = self.work.shifts.first().copied() {
+            self.advance_shift(no);
+        }
     }
 
     /// Moves a slice of the deadlines that a shift is about; says how many it has moved in all.
@@ -162,28 +177,36 @@ impl Engine {
             return 0;
         };
         let end = shift.below.0.min(shift.cursor.0.saturating_add(SLICE as u64));
-        let mut moved = shift.moved;
-        for id in (shift.cursor.0..end).map(DeadlineId) {
-            let Some(slot) = self.state.slot_of_id(id) else { continue };
-            let live = self.state.live(slot);
-            let in_window = (shift.from..shift.to).contains(&live.due);
-            if live.queue != no || live.phase != Phase::Pending || !in_window || self.is_over(slot)
-            {
-                continue;
-            }
-            let due = match u64::try_from(shift.by_ms) {
-                Ok(later) => live.due.millis().saturating_add(later),
-                Err(_) => live.due.millis().saturating_sub(shift.by_ms.unsigned_abs()),
-            };
-            let due = Time::from_millis(due);
-            self.emit(Fact::Moved { queue: no, id, due, shifted: true });
-            moved += 1;
+        let (mut cursor, mut moved) = (shift.cursor.0, shift.moved);
+        while cursor < end && moved - shift.moved < ENTRIES as u64 {
+            moved += u64::from(self.shift_one(no, shift, DeadlineId(cursor)));
+            cursor += 1;
         }
-        self.emit(Fact::ShiftAdvanced { queue: no, cursor: DeadlineId(end), moved });
-        if end == shift.below.0 {
+        let cursor = DeadlineId(cursor);
+        if moved > shift.moved {
+            self.emit(Fact::ShiftAdvanced { queue: no, cursor, moved });
+        } else if let Some(shift) = &mut self.state.queue_mut(no).shift {
+            // Numbers that are long over can be many: passing them is worth no fact.
+            shift.cursor = cursor;
+        }
+        if cursor >= shift.below {
             self.emit(Fact::ShiftEnded { queue: no });
             self.work.shifts.remove(&no);
         }
         moved
+    }
+
+    /// Moves one deadline if it is in a shift's window and not over. True if it did.
+    fn shift_one(&mut self, queue: QueueNo, shift: Shift, id: DeadlineId) -> bool {
+        let Some(slot) = self.state.slot_of_id(id) else { return false };
+        let live = self.state.live(slot);
+        let in_window = (shift.from..shift.to).contains(&live.due);
+        let due = live.due.millis().saturating_add_signed(shift.by_ms);
+        if live.queue != queue || live.phase != Phase::Pending || !in_window || self.is_over(slot) {
+            return false;
+        }
+        let due = Time::from_millis(due);
+        self.emit(Fact::Moved { queue, id, due, shifted: true });
+        true
     }
 }

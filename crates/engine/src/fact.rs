@@ -172,6 +172,8 @@ pub enum Fact {
         id: DeadlineId,
         /// What the last attempt said.
         error: Arc<str>,
+        /// By a verdict (which may be repeated), and not because the lease ran out.
+        by_verdict: bool,
     },
     /// Back from the dead.
     Revived {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::answer::Leased;
+use crate::deadline::Ladder;
 use crate::effect::{Effect, Notice};
 use crate::fact::Fact;
 use crate::id::{DeliveryId, QueueName, QueueNo, Token};
@@ -16,10 +17,12 @@ use crate::queue::Target;
 use crate::state::index::hash_number;
 use crate::state::live::Phase;
 use crate::step::{Engine, Storage};
-use crate::time::{Span, Time};
+use crate::time::Span;
 
-/// Deliveries handed out by one step to the targets served here.
+/// Deliveries handed out by one step to the targets served here; as many again may be closed.
 const HANDOUTS: u64 = 512;
+/// Deliveries of a queue with the target `none` that are closed in one turn.
+const CLOSED_AT_ONCE: u64 = 64;
 /// What the server's own deliverer gets beyond the target's own time before its lease runs out.
 const MARGIN: Span = Span::from_secs(60);
 /// The whole time of an attempt at a target that states none.
@@ -31,55 +34,66 @@ impl Engine {
         if self.storage >= Storage::Full {
             return false;
         }
-        let mut left = HANDOUTS;
-        let mut resting = 0;
-        while left > 0 && resting < self.state.active.len() {
-            let Some(no) = self.next_turn() else { break };
-            let handed = self.hand_out_of(no, left);
-            left -= handed;
-            resting = if handed == 0 { resting + 1 } else { 0 };
+        while let Some(no) = self.state.turns.let_go(self.now) {
+            if self.state.queues.contains_key(&no) && !self.state.is_held_back(no, self.now) {
+                self.state.stir(no);
+            }
         }
-        left == 0
-    }
-
-    /// The active queue after the one that had its turn last.
-    fn next_turn(&mut self) -> Option<QueueNo> {
-        let after = (std::ops::Bound::Excluded(self.last_turn), std::ops::Bound::Unbounded);
-        let active = &self.state.active;
-        let no = active.range(after).next().or_else(|| active.first()).copied()?;
-        self.last_turn = no;
-        Some(no)
-    }
-
-    /// One turn of a queue: one batch. Says how many deliveries went.
-    fn hand_out_of(&mut self, no: QueueNo, left: u64) -> u64 {
-        let queue = self.state.queue(no);
-        let target = &queue.policy.target;
-        if queue.paused || *target == Target::Pull {
-            return 0;
-        }
-        let allowed = queue.allowed(self.now).min(left);
-        if *target == Target::None {
-            return self.close_all(no, allowed.min(64));
+        let (mut closing, mut handing) = (HANDOUTS, HANDOUTS);
+        while closing > 0
+            && let Some(no) = self.state.turns.closing.next()
+        {
+            closing -= self.turn(no, closing);
         }
         let most = self.limits.max_attempts_under_way as u64;
-        let room = most.saturating_sub(self.state.held_here);
-        let wanted = allowed.min(room).min(queue.room_here()).min(u64::from(target.batch()));
-        let target = target.clone();
-        let span = match &target {
-            Target::Webhook(webhook) => webhook.timeout.plus(MARGIN),
-            Target::Sql { .. } | Target::Pull | Target::None => ATTEMPT,
+        while handing > 0
+            && self.state.held_here() < most
+            && let Some(no) = self.state.turns.served.next()
+        {
+            let room = most - self.state.held_here();
+            handing -= self.turn(no, handing.min(room));
+        }
+        closing == 0 || handing == 0
+    }
+
+    /// One turn of a queue, one batch at most; if something went, the queue stands in line again.
+    /// Says how many deliveries went.
+    fn turn(&mut self, no: QueueNo, most: u64) -> u64 {
+        let Some(queue) = self.state.queues.get(&no) else { return 0 };
+        if queue.paused || self.state.is_held_back(no, self.now) {
+            return 0;
+        }
+        let queue = self.state.queue(no);
+        let most = queue.allowed(self.now).min(most);
+        let handed = match &queue.policy.target {
+            Target::Pull => 0,
+            Target::None => self.close_some(no, most.min(CLOSED_AT_ONCE)),
+            Target::Webhook(webhook) => {
+                let span = webhook.timeout.plus(MARGIN);
+                self.request(no, most, span)
+            }
+            Target::Sql { .. } => self.request(no, most, ATTEMPT),
         };
-        let deliveries = self.lease(no, wanted, span, true);
-        let handed = deliveries.len() as u64;
         if handed > 0 {
-            self.effect(Effect::Attempt { target, deliveries });
+            self.state.stir(no);
         }
         handed
     }
 
+    /// One request to the target of a queue.
+    fn request(&mut self, no: QueueNo, most: u64, span: Span) -> u64 {
+        let queue = self.state.queue(no);
+        let (wanted, target) = (queue.room_here().min(most), queue.policy.target.clone());
+        let deliveries = self.lease(no, wanted, span, true);
+        let Some(first) = deliveries.first() else { return 0 };
+        let handed = deliveries.len();
+        self.state.begin_request(no, first.token, handed);
+        self.effect(Effect::Attempt { target, deliveries });
+        handed as u64
+    }
+
     /// Target `none`: what waits is done.
-    fn close_all(&mut self, no: QueueNo, wanted: u64) -> u64 {
+    fn close_some(&mut self, no: QueueNo, wanted: u64) -> u64 {
         let mut closed = 0;
         while closed < wanted {
             let Some(slot) = self.take_first(no) else { break };
@@ -123,30 +137,24 @@ impl Engine {
         deliveries
     }
 
-    /// The first that waits, lapsed by now if it was not before.
+    /// The first that waits. If it is to lapse at handout, it does now.
     fn take_first(&mut self, no: QueueNo) -> Option<u32> {
-        loop {
-            let slot = self.state.queue(no).waiting.first()?.slot;
-            if self.state.live(slot).phase == Phase::Ready {
-                return Some(slot);
-            }
-            // Decided at handout: now, unless lapsing has come to be withheld (then it is parked).
-            if self.state.is_withheld(no) {
-                self.look(slot);
-            } else {
-                self.lapse(slot);
-                return Some(slot);
-            }
+        let queue = self.state.queue(no);
+        let ripe = if self.state.is_withheld(no) { None } else { queue.ripe.first() };
+        let slot = queue.waiting.first().into_iter().chain(ripe).min()?.slot;
+        if self.state.live(slot).phase == Phase::Pending {
+            self.lapse(slot);
         }
+        Some(slot)
     }
 
+    /// Counts deliveries against a queue's rate.
     fn spend(&mut self, no: QueueNo, deliveries: u64) {
         let now = self.now;
         let queue = self.state.queue_mut(no);
-        if let Some(rate) = queue.policy.rate
-            && deliveries > 0
-        {
+        if let Some(rate) = queue.policy.rate {
             queue.pace.spend(rate, now, deliveries);
+            self.state.is_held_back(no, now);
         }
     }
 
@@ -157,25 +165,15 @@ impl Engine {
         if queue.paused || queue.policy.target != Target::Pull || self.storage >= Storage::Full {
             return 0;
         }
+        let ripe = if self.state.is_withheld(no) { 0 } else { queue.ripe.len() };
         let allowed = queue.allowed(self.now).min(LEASE_DELIVERIES as u64);
-        queue.waiting.len().min(usize::try_from(allowed).unwrap_or(usize::MAX))
+        (queue.waiting.len() + ripe).min(usize::try_from(allowed).unwrap_or(usize::MAX))
     }
 
     /// Is there such a queue, and may workers lease from it?
     pub fn is_pull(&self, queue: &QueueName) -> bool {
         let no = self.state.queue_no(queue);
         no.is_some_and(|no| self.state.queue(no).policy.target == Target::Pull)
-    }
-
-    /// When a queue that is held back by its rate only may hand out again.
-    pub(crate) fn next_handout(&self) -> Option<Time> {
-        let held_back = self.state.active.iter().filter_map(|no| {
-            let queue = self.state.queue(*no);
-            let rate = queue.policy.rate?;
-            let waits = !queue.paused && queue.allowed(self.now) == 0;
-            waits.then(|| queue.pace.next_at(rate, self.now))
-        });
-        held_back.min()
     }
 
     /// After a failed attempt: the next one, or the end.
@@ -190,28 +188,27 @@ impl Engine {
         let (queue, id) = (live.queue, live.id);
         let delivery = live.delivery_id(self.state.directory);
         let policy = &self.state.queue(queue).policy;
-        let story = live.story.as_ref();
-        let begun = story.and_then(|story| story.ladder.map(|ladder| ladder.attempts));
-        let since = story.and_then(|story| story.ladder.map(|ladder| ladder.since));
-        let failed = live.attempts() - begun.unwrap_or(0);
+        let begun = Ladder { attempts: 0, since: self.now };
+        let ladder = live.story.as_ref().and_then(|story| story.ladder).unwrap_or(begun);
+        let failed = live.attempts().saturating_sub(ladder.attempts);
         let wait = match after {
-            Some(asked) => asked.min(RETRY_AFTER),
+            Some(asked) => asked.clamp(RETRY_AFTER.0, RETRY_AFTER.1),
             None => jittered(ladder_wait(&policy.retry, failed), delivery, live.attempts()),
         };
         let next_attempt_at = self.now.plus(wait);
-        if next_attempt_at > since.unwrap_or(self.now).plus(policy.retry_for) {
-            self.die(slot, error);
+        if next_attempt_at > ladder.since.plus(policy.retry_for) {
+            self.die(slot, error, by_verdict);
         } else {
             self.emit(Fact::Retried { queue, id, next_attempt_at, error, by_verdict });
         }
     }
 
     /// Gives a delivery up.
-    pub(crate) fn die(&mut self, slot: u32, error: Arc<str>) {
+    pub(crate) fn die(&mut self, slot: u32, error: Arc<str>, by_verdict: bool) {
         let live = self.state.live(slot);
         let (no, id, key) = (live.queue, live.id, live.key.clone());
         let delivery = live.delivery_id(self.state.directory);
-        self.emit(Fact::Died { queue: no, id, error: error.clone() });
+        self.emit(Fact::Died { queue: no, id, error: error.clone(), by_verdict });
         let queue = self.state.queue(no).name.clone();
         self.notice(Notice::Died { queue, key, delivery, error });
     }

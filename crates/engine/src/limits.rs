@@ -37,8 +37,8 @@ pub const PAST: Span = Span::from_hours(1);
 pub const REMEMBER: Span = Span::from_days(7);
 /// Shortest and longest lease of a delivery.
 pub const LEASE: (Span, Span) = (Span::from_secs(1), Span::from_hours(12));
-/// Longest wait a target may ask for with `Retry-After`.
-pub const RETRY_AFTER: Span = Span::from_hours(1);
+/// Shortest and longest wait a target may ask for with `Retry-After`.
+pub const RETRY_AFTER: (Span, Span) = (Span::from_secs(1), Span::from_hours(1));
 /// Head start for settles after downtime, at most.
 pub const RECOVERY: Span = Span::from_mins(5);
 /// A step back of the wall clock that trips the clock guard.

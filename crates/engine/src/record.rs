@@ -476,7 +476,7 @@ variants! {
         15 Touched { queue, id, until };
         16 Delivered { queue, id, superseded };
         17 Retried { queue, id, next_attempt_at, error, by_verdict };
-        18 Died { queue, id, error };
+        18 Died { queue, id, error, by_verdict };
         19 Revived { queue, id };
         20 Erased { queue, id };
         21 Restated { deadline, payload };

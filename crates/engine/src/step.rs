@@ -7,18 +7,18 @@
 
 use crate::answer::{Answer, GuardReason, Known, Refusal};
 use crate::apply::{ReplayFault, Written, apply};
-use crate::clock::{GuardChange, JournalClock, Reading};
-use crate::command::Command;
+use crate::clock::{JournalClock, Reading};
+use crate::command::{Address, Command};
 use crate::deadline::Stored;
 use crate::effect::{Effect, Notice};
 use crate::fact::{Fact, PayloadField};
-use crate::id::{DeadlineId, DirectoryId, QueueName, QueueNo, Seq};
-use crate::limits::{Limits, RECOVERY};
+use crate::id::{DeadlineId, DirectoryId, QueueName, Seq};
+use crate::limits::{CLOCK_RETURN, Limits, RECOVERY};
 use crate::queue::Policy;
 use crate::record;
 use crate::state::State;
 use crate::state::live::Phase;
-use crate::time::{Span, Time};
+use crate::time::Time;
 
 /// How much room the disk has for facts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,8 +74,10 @@ pub struct Engine {
     pub(crate) storage: Storage,
     pub(crate) now: Time,
     pub(crate) work: crate::due::Work,
-    /// The queue whose turn it was last.
-    pub(crate) last_turn: QueueNo,
+    /// The guard as the journal has it.
+    journalled_guard: Option<GuardReason>,
+    /// An operator has just confirmed the clock: the next reading may take journal time far ahead.
+    pub(crate) confirmed: bool,
     /// Facts about unknown deadlines below this number belong to segments that are gone.
     known_from: Option<DeadlineId>,
     next_seq: Seq,
@@ -97,7 +99,8 @@ impl Engine {
             storage: Storage::Plenty,
             now: Time::ZERO,
             work: crate::due::Work::default(),
-            last_turn: QueueNo(0),
+            journalled_guard: None,
+            confirmed: false,
             known_from: None,
             next_seq: 1,
             first_seq: 1,
@@ -117,11 +120,11 @@ impl Engine {
             let fact = fact.map_err(ReplayFault::Undecodable)?;
             self.check(&fact)?;
             if let Fact::Base(base) = &fact {
-                self.clock.restore(replayed.at, base.guard);
+                self.journalled_guard = base.guard;
                 self.known_from.get_or_insert(base.next_id);
             }
             if let Fact::Guard(guard) = fact {
-                self.clock.restore(replayed.at, guard);
+                self.journalled_guard = guard;
             }
             let written = Written {
                 seq: self.next_seq,
@@ -133,6 +136,7 @@ impl Engine {
             self.next_seq += 1;
         }
         self.clock.seen(replayed.at);
+        self.clock.restore(self.journalled_guard);
         self.first_seq = self.next_seq;
         Ok(())
     }
@@ -159,47 +163,82 @@ impl Engine {
 
     /// Begins to serve, once everything is replayed: a step like any other, to be finished as one.
     pub fn open(&mut self, reading: Reading) {
-        let before = self.clock.now();
-        let change = self.clock.read(reading);
+        let stopped_at = self.clock.now();
+        self.clock.read(reading);
         self.now = self.clock.now();
-        let downtime = if before == Time::ZERO { Span::ZERO } else { self.now.since(before) };
-        let recovery_until = self.state.recovery_until.max(self.now.plus(downtime.min(RECOVERY)));
-        self.emit(Fact::Opened { recovery_until });
-        self.guard_changed(change);
+        let known = if stopped_at == Time::ZERO { self.now } else { stopped_at };
+        self.head_start(known);
+        self.mind_guard();
         for slot in 0..self.state.records.slots() {
             let Some(live) = self.state.records.get(slot) else { continue };
             let (queue, id) = (live.queue, live.id);
-            if live.phase == Phase::Leased
-                && live.story.as_ref().is_some_and(|story| story.held_here)
-            {
-                self.emit(Fact::Retried {
-                    queue,
-                    id,
-                    next_attempt_at: self.now,
-                    error: "the server restarted during the attempt".into(),
-                    by_verdict: false,
-                });
-            } else {
-                self.look(slot);
+            match live.phase {
+                Phase::HeldHere => {
+                    self.emit(Fact::Retried {
+                        queue,
+                        id,
+                        next_attempt_at: self.now,
+                        error: "the server restarted during the attempt".into(),
+                        by_verdict: false,
+                    });
+                }
+                // Through the timers all of them pass in the order of their times.
+                Phase::Pending => self.state.arm(slot, self.state.over_at(live)),
+                _ => self.look(slot),
             }
         }
         self.work.resume_shifts(&self.state);
-        let opened = Notice::Opened { at: self.now, recovery_until };
-        self.effects.push(Effect::Notice(opened));
+        let recovery_until = self.state.recovery_until;
+        self.notice(Notice::Opened { at: self.now, recovery_until });
     }
 
     // Steps.
 
     /// Begins a step: from here to `finish` it is one time.
     pub fn begin(&mut self, reading: Reading, storage: Storage) {
-        let change = self.clock.read(reading);
+        let before = self.now;
+        self.clock.read(reading);
         self.now = self.clock.now();
-        if self.storage >= Storage::Full && storage < Storage::Full {
-            self.work.unpark_all(&self.state);
+        let was_full = std::mem::replace(&mut self.storage, storage) >= Storage::Full;
+        let jumped = std::mem::take(&mut self.confirmed) && self.now.since(before) > CLOCK_RETURN;
+        if jumped && storage < Storage::Gone {
+            self.head_start(before);
         }
-        self.storage = storage;
-        self.guard_changed(change);
-        self.state.withheld = self.clock.guard().is_some() || storage >= Storage::Full;
+        if was_full && storage < Storage::Full {
+            self.come_back();
+        }
+        self.mind_guard();
+    }
+
+    /// Time has passed in which nobody could settle: gives settles a head start over lapses.
+    fn head_start(&mut self, stopped_at: Time) {
+        let missed = self.now.since(stopped_at).min(RECOVERY);
+        let recovery_until = self.state.recovery_until.max(self.now.plus(missed));
+        self.emit(Fact::Opened { recovery_until });
+    }
+
+    /// Brings the journal and the withholding of lapses in line with the clock guard.
+    pub(crate) fn mind_guard(&mut self) {
+        let guard = self.clock.guard();
+        self.state.withheld = guard.is_some() || self.storage >= Storage::Full;
+        // When there is no room for another fact, this one has to wait.
+        if guard == self.journalled_guard || self.storage == Storage::Gone {
+            return;
+        }
+        self.journalled_guard = guard;
+        self.emit(Fact::Guard(guard));
+        if let Some(reason) = guard {
+            self.notice(Notice::ClockGuardUp(reason));
+        } else {
+            self.notice(Notice::ClockGuardDown);
+            self.come_back();
+        }
+    }
+
+    /// Lapsing is withheld no longer, or not for the same reason.
+    fn come_back(&mut self) {
+        self.work.unpark_all(&self.state);
+        self.state.stir_ripe();
     }
 
     /// Decides one command. `known` says what the archive has on it, if somebody has looked.
@@ -216,7 +255,9 @@ impl Engine {
 
     /// Says that time has passed, so that a restart does not take it for downtime.
     pub fn stamp_alive(&mut self) {
-        self.emit(Fact::Alive);
+        if self.storage < Storage::Gone {
+            self.emit(Fact::Alive);
+        }
     }
 
     /// Bytes of facts in this step so far: the shell stops gathering when they are many.
@@ -262,7 +303,7 @@ impl Engine {
     /// The facts of the record that opens a segment. Between steps only.
     pub fn base(&mut self) -> Step {
         assert!(self.facts.is_empty(), "a base is written between steps");
-        let base = self.state.base(self.clock.guard());
+        let base = self.state.base(self.journalled_guard);
         record::write(&mut self.facts, Fact::Base(Box::new(base)));
         self.next_seq += 1;
         self.finish()
@@ -273,8 +314,9 @@ impl Engine {
         if self.storage >= Storage::Full {
             return None;
         }
+        let work = self.work.waits().then_some(self.now);
         let due = self.state.timers.next_wake().map(Time::from_millis);
-        due.into_iter().chain(self.next_handout()).min()
+        [work, due, self.state.turns.next_let_go()].into_iter().flatten().min()
     }
 
     /// The rules of every queue.
@@ -295,31 +337,32 @@ impl Engine {
     // Archive.
 
     /// Forgets final records that the archive holds durably up to this fact; at most `max` of them.
-    /// Says which keys went, and whether there are more.
-    pub fn evict(&mut self, archived: Seq, max: usize) -> (Vec<crate::command::Address>, bool) {
+    /// Says which keys went, or went for good: what a look-up for them that is under way finds may
+    /// be stale. And whether there are more.
+    pub fn evict(&mut self, archived: Seq, max: usize) -> (Vec<Address>, bool) {
         let mut gone = Vec::new();
-        while gone.len() < max {
-            let Some((seq, slot, id, generation)) = self.state.finals.front().copied() else {
-                break;
-            };
-            if seq > archived {
-                break;
-            }
-            self.state.finals.pop_front();
+        while gone.len() < max
+            && let Some((_, slot, id, generation)) =
+                self.state.finals.pop_front_if(|(seq, ..)| *seq <= archived)
+        {
             let still_there = self.state.records.get(slot).is_some_and(|live| {
                 live.id == id && live.generation == generation && live.phase.is_final()
             });
             if still_there {
-                let live = self.state.live(slot);
-                gone.push(crate::command::Address {
-                    queue: self.state.queue(live.queue).name.clone(),
-                    key: live.key.clone(),
-                });
+                gone.push(self.state.address(slot));
                 self.state.remove(slot);
             }
         }
-        self.state.erased.retain(|_, seq| *seq > archived);
-        let more = self.state.finals.front().is_some_and(|(seq, ..)| *seq <= archived);
+        while gone.len() < max
+            && let Some(erasure) =
+                self.state.erasures.pop_front_if(|erasure| erasure.seq <= archived)
+        {
+            self.state.erased.remove(&erasure.id);
+            gone.extend(erasure.at);
+        }
+        let finals = self.state.finals.front().map(|(seq, ..)| *seq);
+        let erasures = self.state.erasures.front().map(|erasure| erasure.seq);
+        let more = [finals, erasures].into_iter().flatten().any(|seq| seq <= archived);
         (gone, more)
     }
 
@@ -407,20 +450,6 @@ impl Engine {
     /// The sequence that the next fact will have.
     pub(crate) fn next_seq(&self) -> Seq {
         self.next_seq
-    }
-
-    pub(crate) fn guard_changed(&mut self, change: Option<GuardChange>) {
-        let (guard, notice): (Option<GuardReason>, Notice) = match change {
-            None => return,
-            Some(GuardChange::Up(reason)) => (Some(reason), Notice::ClockGuardUp(reason)),
-            Some(GuardChange::Down) => (None, Notice::ClockGuardDown),
-        };
-        self.emit(Fact::Guard(guard));
-        self.notice(notice);
-        self.state.withheld = guard.is_some() || self.storage >= Storage::Full;
-        if guard.is_none() {
-            self.work.unpark_all(&self.state);
-        }
     }
 }
 

@@ -49,7 +49,7 @@ impl Engine {
         let used = frozen_for.minus(frozen_until.since(self.now));
         let most = self.state.queue(queue).policy.max_freeze;
         let total = used.plus(span);
-        if total > most {
+        if total > most && !span.is_zero() {
             return Err(Refusal::MaxFreeze { left: most.minus(used) }.into());
         }
         let until = self.now.plus(span);

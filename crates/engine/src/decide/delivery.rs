@@ -11,7 +11,6 @@ use crate::fact::Fact;
 use crate::id::{DeliveryId, QueueName, Token};
 use crate::limits::{LEASE, LEASE_DELIVERIES};
 use crate::queue::Target;
-use crate::state::live::Phase;
 use crate::step::{Engine, Storage};
 use crate::time::Span;
 
@@ -56,7 +55,7 @@ impl Engine {
         let live = self.state.live(slot);
         let (queue, id) = (live.queue, live.id);
         let holds = live.story.as_ref().is_some_and(|story| story.token == Some(token));
-        if !holds || live.phase != Phase::Leased {
+        if !holds || !live.phase.is_leased() {
             let deadline = self.view(slot);
             return if repeats(&deadline, token, &verdict) {
                 Ok(Answer::VerdictTaken(deadline))
@@ -77,7 +76,7 @@ impl Engine {
                 self.emit(Fact::Delivered { queue, id, superseded: true });
             }
             Verdict::Retry { error, after } => self.retry_or_die(slot, error, after, true),
-            Verdict::Dead { error } => self.die(slot, error),
+            Verdict::Dead { error } => self.die(slot, error, true),
         }
         Ok(Answer::VerdictTaken(self.view(slot)))
     }
@@ -94,7 +93,7 @@ impl Engine {
         };
         let live = self.state.live(slot);
         let (queue, id) = (live.queue, live.id);
-        let holds = live.phase == Phase::Leased
+        let holds = live.phase.is_leased()
             && live
                 .story
                 .as_ref()
@@ -113,7 +112,9 @@ impl Engine {
             return Err(Refusal::UnknownDelivery.into());
         }
         match self.meet_id(delivery.deadline, delivery.generation, known)? {
-            Met::Live(slot) if self.state.view(slot).delivery.is_some() => Ok(Held::Live(slot)),
+            Met::Live(slot) if self.state.live(slot).phase.delivery_state().is_some() => {
+                Ok(Held::Live(slot))
+            }
             Met::Archived(deadline) if deadline.delivery.is_some() => Ok(Held::Archived(deadline)),
             Met::Live(_) | Met::Archived(_) | Met::Nothing => Err(Refusal::UnknownDelivery.into()),
         }
@@ -128,12 +129,12 @@ enum Held {
 /// Is this the verdict that was taken under this lease?
 fn repeats(deadline: &Deadline, token: Token, verdict: &Verdict) -> bool {
     let Some(delivery) = &deadline.delivery else { return false };
-    let same = match (delivery.state, verdict) {
+    let same = matches!(
+        (delivery.state, verdict),
         (DeliveryState::Done, Verdict::Done)
-        | (DeliveryState::Superseded, Verdict::Superseded)
-        | (DeliveryState::Dead, Verdict::Dead { .. })
-        | (DeliveryState::Ready | DeliveryState::Dead, Verdict::Retry { .. }) => true,
-        _ => false,
-    };
+            | (DeliveryState::Superseded, Verdict::Superseded)
+            | (DeliveryState::Dead, Verdict::Dead { .. })
+            | (DeliveryState::Ready | DeliveryState::Dead, Verdict::Retry { .. })
+    );
     same && delivery.token == Some(token)
 }

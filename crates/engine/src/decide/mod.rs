@@ -85,7 +85,7 @@ impl Engine {
         }
         match known {
             Known::Unasked => Err(No::LookUp(Wanted::Key(at.clone()))),
-            Known::Archived(found) if !self.state.erased.contains_key(&found.id) => {
+            Known::Archived(found) if !self.state.erased.contains(&found.id) => {
                 Ok(Met::Archived(found))
             }
             Known::Archived(_) | Known::Absent => Ok(Met::Nothing),
@@ -106,7 +106,7 @@ impl Engine {
         match known {
             _ if id >= self.state.next_id => Ok(Met::Nothing),
             Known::Unasked => Err(No::LookUp(Wanted::Id(id, generation))),
-            Known::Archived(found) if !self.state.erased.contains_key(&found.id) => {
+            Known::Archived(found) if !self.state.erased.contains(&found.id) => {
                 Ok(Met::Archived(found))
             }
             Known::Archived(_) | Known::Absent => Ok(Met::Nothing),

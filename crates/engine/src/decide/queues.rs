@@ -2,7 +2,6 @@
 
 use super::No;
 use crate::answer::{Answer, ClockView, Refusal};
-use crate::clock::GuardChange;
 use crate::effect::Notice;
 use crate::fact::Fact;
 use crate::id::QueueName;
@@ -28,9 +27,14 @@ impl Engine {
         }
         let declared = declared.unwrap_or(false);
         if queue.policy != *policy || queue.declared != declared {
+            let before = (queue.policy.grace, queue.policy.decide_at);
+            let after = (policy.grace, policy.decide_at);
             self.emit(Fact::QueueSet { queue: no, name: name.clone(), policy, declared });
-            // Grace and the moment of decision may have changed for everything not yet decided.
-            self.work.look_again(no);
+            self.state.is_held_back(no, self.now);
+            if before != after {
+                // Everything not yet decided is over at another time.
+                self.work.look_again(no);
+            }
             self.notice(Notice::QueueChanged(name.clone()));
         }
         self.get_queue(name)
@@ -73,7 +77,7 @@ impl Engine {
         if before != after {
             let (deliveries, lapses) = after;
             self.emit(Fact::QueuePaused { queue: no, deliveries, lapses });
-            if !lapses {
+            if before.1 && !lapses {
                 self.work.unpark(no);
             }
         }
@@ -84,8 +88,9 @@ impl Engine {
         if !self.clock.confirm() {
             return Err(Refusal::ClockTrusted.into());
         }
-        self.now = self.clock.now();
-        self.guard_changed(Some(GuardChange::Down));
+        // Journal time goes on to the wall clock's with the next step: this one has its time.
+        self.confirmed = true;
+        self.mind_guard();
         Ok(self.get_clock())
     }
 

@@ -19,11 +19,12 @@ const WORKED_ON: Span = Span::from_mins(10);
 
 impl Engine {
     pub(super) fn schedule(&mut self, schedule: Schedule, known: Known) -> Result<Answer, No> {
+        let met = self.meet(&schedule.at, known)?;
         let no = match self.state.queue_no(&schedule.at.queue) {
             Some(no) => no,
             None => self.create_queue_for(&schedule)?,
         };
-        match self.meet(&schedule.at, known)? {
+        match met {
             Met::Nothing => self.next_generation(no, schedule, None),
             Met::Live(slot) if self.state.live(slot).phase == Phase::Remembered => {
                 self.born_settled(slot, no, schedule)
@@ -74,11 +75,12 @@ impl Engine {
         before: Option<&Deadline>,
     ) -> Result<Answer, No> {
         let due = self.due_of(self.state.queue(no).policy.default_delay, &schedule)?;
-        self.room_for_more()?;
         let (id, generation) = match before {
             Some(before) => (before.id, before.generation.next()),
             None => (self.state.next_id, Generation::FIRST),
         };
+        self.room_on_disk()?;
+        self.room_for(id)?;
         let replaces = before.is_some_and(|before| before.state == State::Pending);
         let slot = self.write_schedule(no, id, generation, due, replaces, schedule);
         Ok(Answer::Scheduled {
@@ -92,7 +94,7 @@ impl Engine {
     /// The settle came first and was remembered.
     fn born_settled(&mut self, slot: u32, no: QueueNo, schedule: Schedule) -> Result<Answer, No> {
         let due = self.due_of(self.state.queue(no).policy.default_delay, &schedule)?;
-        self.room_for_more()?;
+        self.room_on_disk()?;
         let live = self.state.live(slot);
         let (id, outcome) = (live.id, live.story.as_ref().and_then(|story| story.outcome.clone()));
         let outcome = outcome.expect("a remembered settle has its outcome");
@@ -144,14 +146,14 @@ impl Engine {
         Ok(due)
     }
 
-    pub(super) fn room_for_more(&self) -> Result<(), Refusal> {
-        if self.storage >= Storage::Low {
-            Err(Refusal::StorageLow)
-        } else if self.state.records.len() >= self.limits.max_deadlines {
-            Err(Refusal::Full)
-        } else {
-            Ok(())
-        }
+    pub(super) fn room_on_disk(&self) -> Result<(), Refusal> {
+        if self.storage >= Storage::Low { Err(Refusal::StorageLow) } else { Ok(()) }
+    }
+
+    /// May a record of this number be held? One that is there already takes no more room.
+    pub(super) fn room_for(&self, id: DeadlineId) -> Result<(), Refusal> {
+        let full = self.state.records.len() >= self.limits.max_deadlines;
+        if full && self.state.slot_of_id(id).is_none() { Err(Refusal::Full) } else { Ok(()) }
     }
 
     /// Only a schedule that would succeed creates its queue.
@@ -160,7 +162,8 @@ impl Engine {
             return Err(Refusal::UnknownQueue);
         }
         self.due_of(Policy::default().default_delay, schedule)?;
-        self.room_for_more()?;
+        self.room_on_disk()?;
+        self.room_for(self.state.next_id)?;
         self.create_queue(&schedule.at.queue, Policy::default(), false)
     }
 

@@ -2,26 +2,22 @@
 
 use super::{Met, No};
 use crate::answer::{Answer, Known, Refusal, SettleResult};
-use crate::command::{Address, Settle};
+use crate::command::Settle;
 use crate::deadline::{Acted, Deadline, State};
 use crate::fact::Fact;
-use crate::id::Outcome;
+use crate::id::{Generation, Outcome};
 use crate::limits::REMEMBER;
 use crate::state::live::Phase;
 use crate::step::Engine;
-use crate::time::Span;
 
 impl Engine {
     pub(super) fn settle(&mut self, settle: Settle, known: Known) -> Result<Answer, No> {
         let no = self.known_queue(&settle.at.queue)?;
         let deadline = match self.meet(&settle.at, known)? {
-            Met::Nothing => return self.remember(settle.at, settle.outcome, settle.remember),
+            Met::Nothing => return self.remember(settle, None),
             Met::Archived(deadline) => deadline,
             Met::Live(slot) => match self.state.live(slot).phase {
-                Phase::Remembered => {
-                    let span = settle.remember.unwrap_or(Span::ZERO);
-                    return self.remember(settle.at, settle.outcome, Some(span));
-                }
+                Phase::Remembered => return self.remember(settle, Some(slot)),
                 Phase::Pending => {
                     let live = self.state.live(slot);
                     if settle.generation.is_some_and(|wanted| wanted != live.generation) {
@@ -45,27 +41,29 @@ impl Engine {
         Ok(Answer::Settled { result, deadline })
     }
 
-    /// Nothing to settle yet: keep the word for a while, if asked to.
-    fn remember(
-        &mut self,
-        at: Address,
-        outcome: Outcome,
-        span: Option<Span>,
-    ) -> Result<Answer, No> {
-        let known = self.state.slot_of(&at);
-        let Some(span) = span else { return Err(Refusal::UnknownDeadline.into()) };
-        let queue = self.known_queue(&at.queue)?;
-        let until = self.now.plus(span.min(REMEMBER));
-        if let Some(slot) = known {
-            let live = self.state.live(slot);
-            let told = live.story.as_ref().and_then(|story| story.outcome.as_ref());
-            // Said before and for longer: nothing new.
-            if told == Some(&outcome) && live.due >= until {
-                return Ok(Answer::Remembered { until: live.due });
-            }
+    /// Nothing to settle yet: keep the word for a while, if asked to. What was kept before may be
+    /// kept for longer or say something else.
+    fn remember(&mut self, settle: Settle, kept: Option<u32>) -> Result<Answer, No> {
+        let Settle { at, outcome, remember, generation } = settle;
+        // What comes of it is the first generation.
+        if generation.is_some_and(|wanted| wanted != Generation::FIRST) {
+            return Err(Refusal::UnknownDeadline.into());
         }
-        let id = known.map_or(self.state.next_id, |slot| self.state.live(slot).id);
-        let until = known.map_or(until, |slot| until.max(self.state.live(slot).due));
+        let asked = remember.map(|span| self.now.plus(span.min(REMEMBER)));
+        let (id, until) = if let Some(slot) = kept {
+            let live = self.state.live(slot);
+            let until = asked.map_or(live.due, |asked| asked.max(live.due));
+            let said = live.story.as_ref().and_then(|story| story.outcome.as_ref());
+            if said == Some(&outcome) && live.due == until {
+                return Ok(Answer::Remembered { until });
+            }
+            (live.id, until)
+        } else {
+            let id = self.state.next_id;
+            self.room_for(id)?;
+            (id, asked.ok_or(Refusal::UnknownDeadline)?)
+        };
+        let queue = self.known_queue(&at.queue)?;
         self.emit(Fact::Remembered { queue, id, key: at.key, outcome, until });
         Ok(Answer::Remembered { until })
     }

@@ -8,7 +8,7 @@ use crate::command::{Count, Filter, Scan};
 use crate::deadline::Deadline;
 use crate::fact::{Fact, Shift};
 use crate::id::{DeadlineId, QueueName, QueueNo};
-use crate::limits::SLICE;
+use crate::limits::{HORIZON, SLICE};
 use crate::state::live::{Live, Phase};
 use crate::step::{Engine, Storage};
 use crate::time::Time;
@@ -69,6 +69,9 @@ impl Engine {
         let no = self.known_queue(queue)?;
         if self.storage >= Storage::Low {
             return Err(Refusal::StorageLow.into());
+        }
+        if by_ms.unsigned_abs() > HORIZON.millis() {
+            return Err(Refusal::DueTooFar.into());
         }
         if self.state.queue(no).shift.is_some() {
             return Err(Refusal::ShiftUnderWay.into());

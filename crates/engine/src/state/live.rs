@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::queue::Turn;
 use crate::deadline::{
     Deadline, Delivery, DeliveryState, Event, Ladder, PayloadAt, PayloadKind, State, Stored, What,
 };
@@ -24,17 +25,24 @@ pub(crate) enum Phase {
     Pending,
     Settled,
     Ready,
+    /// In a worker's hands.
     Leased,
+    /// In the hands of the server's own deliverer.
+    HeldHere,
     Done,
     Superseded,
     Dead,
 }
 
 impl Phase {
-    pub(crate) const COUNT: usize = 8;
+    pub(crate) const COUNT: usize = 9;
 
     pub(crate) fn is_final(self) -> bool {
         matches!(self, Phase::Settled | Phase::Done | Phase::Superseded)
+    }
+
+    pub(crate) fn is_leased(self) -> bool {
+        matches!(self, Phase::Leased | Phase::HeldHere)
     }
 
     fn of(deadline: &Deadline) -> Phase {
@@ -44,6 +52,7 @@ impl Phase {
             (State::Lapsed, None) => Phase::Ready,
             (State::Lapsed, Some(delivery)) => match delivery.state {
                 DeliveryState::Ready => Phase::Ready,
+                DeliveryState::Leased if delivery.held_here => Phase::HeldHere,
                 DeliveryState::Leased => Phase::Leased,
                 DeliveryState::Done => Phase::Done,
                 DeliveryState::Superseded => Phase::Superseded,
@@ -56,7 +65,7 @@ impl Phase {
         match self {
             Phase::Remembered | Phase::Pending | Phase::Settled => None,
             Phase::Ready => Some(DeliveryState::Ready),
-            Phase::Leased => Some(DeliveryState::Leased),
+            Phase::Leased | Phase::HeldHere => Some(DeliveryState::Leased),
             Phase::Done => Some(DeliveryState::Done),
             Phase::Superseded => Some(DeliveryState::Superseded),
             Phase::Dead => Some(DeliveryState::Dead),
@@ -67,9 +76,12 @@ impl Phase {
         match self {
             Phase::Remembered | Phase::Pending => State::Pending,
             Phase::Settled => State::Settled,
-            Phase::Ready | Phase::Leased | Phase::Done | Phase::Superseded | Phase::Dead => {
-                State::Lapsed
-            }
+            Phase::Ready
+            | Phase::Leased
+            | Phase::HeldHere
+            | Phase::Done
+            | Phase::Superseded
+            | Phase::Dead => State::Lapsed,
         }
     }
 }
@@ -79,8 +91,10 @@ impl Phase {
 pub(crate) enum Place {
     /// In none.
     Nowhere,
-    /// Waiting to be handed out.
+    /// Lapsed and waiting to be handed out.
     Waiting,
+    /// Over, and to lapse when it is handed out.
+    Ripe,
     /// Due, but lapsing is withheld.
     Parked,
 }
@@ -154,7 +168,6 @@ pub(crate) struct Story {
     pub(crate) next_attempt_at: Time,
     pub(crate) leased_until: Time,
     pub(crate) token: Option<Token>,
-    pub(crate) held_here: bool,
     pub(crate) ladder: Option<Ladder>,
     pub(crate) last_error: Option<Arc<str>>,
     pub(crate) finished_at: Option<Time>,
@@ -183,10 +196,22 @@ impl Live {
         self.story.as_ref().map_or(self.due, |story| self.due.max(story.frozen_until))
     }
 
-    /// What stating it anew would take, about; it does not change while the record lives in place.
+    /// What stating it anew would take, about.
     pub(crate) fn stated_bytes(&self) -> u64 {
         const REST: u64 = 128;
-        REST + self.key.as_str().len() as u64 + u64::from(self.home.bytes)
+        const EVENT: u64 = 16;
+        let events = self.story.as_ref().map_or(&[][..], |story| &story.timeline);
+        let events = events.iter().map(|event| match &event.what {
+            What::Retried { error, .. } | What::Dead { error } => EVENT + error.len() as u64,
+            _ => EVENT,
+        });
+        let said = self.key.as_str().len() as u64 + u64::from(self.home.bytes);
+        REST + said + events.sum::<u64>()
+    }
+
+    /// Its turn among those of its queue who wait or are ripe.
+    pub(crate) fn turn(&self, slot: u32) -> Turn {
+        Turn { priority: self.priority, due: self.due, id: self.id, slot }
     }
 
     pub(crate) fn attempts(&self) -> u32 {
@@ -212,7 +237,7 @@ impl Live {
             last_error: story.last_error.clone(),
             finished_at: story.finished_at,
             ladder: story.ladder.unwrap_or(Ladder { attempts: 0, since: story.lapsed_at }),
-            held_here: story.held_here,
+            held_here: self.phase == Phase::HeldHere,
         });
         let state = self.phase.state();
         Deadline {
@@ -253,7 +278,6 @@ impl Live {
             story.next_attempt_at = delivery.next_attempt_at.unwrap_or(Time::ZERO);
             story.leased_until = delivery.leased_until.unwrap_or(Time::ZERO);
             story.token = delivery.token;
-            story.held_here = delivery.held_here;
             story.ladder = Some(delivery.ladder);
             story.last_error = delivery.last_error;
             story.finished_at = delivery.finished_at;

@@ -1,27 +1,29 @@
 //! The live state: every record that is not archived, every queue, and where to find them.
 //!
 //! `State` holds and finds; it decides nothing. What is derived from records (who waits, who is
-//! parked, which timer is set) is brought up to date by [`State::refresh`] after every change, and
+//! ripe or parked, which timer is set) is brought up to date by [`State::refresh`] after every change, and
 //! rebuilt by it at the opening, so that nothing of it needs a fact.
 
 pub(crate) mod index;
 pub(crate) mod live;
 pub(crate) mod queue;
 pub(crate) mod slab;
+pub(crate) mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use index::{Index, hash_key, hash_number};
 use live::{Live, Phase, Place};
-use queue::{Queue, Turn};
+use queue::Queue;
 use slab::Slab;
+use turns::Turns;
 
 use crate::answer::GuardReason;
 use crate::command::Address;
 use crate::deadline::Deadline;
 use crate::fact::{Base, BaseQueue};
-use crate::id::{DeadlineId, DirectoryId, Generation, Key, QueueName, QueueNo, Seq};
-use crate::queue::DecideAt;
+use crate::id::{DeadlineId, DirectoryId, Generation, Key, QueueName, QueueNo, Seq, Token};
+use crate::queue::{DecideAt, Target};
 use crate::time::Time;
 use crate::timers::Timers;
 
@@ -31,6 +33,25 @@ pub(crate) enum Overdue {
     Lapse,
     LeaseOver,
     Forget,
+}
+
+/// Where a record belongs at a time.
+enum Next {
+    /// In this list, or in none.
+    In(Place),
+    /// In none, until this time.
+    At(Time),
+    /// It is overdue.
+    Over(Overdue),
+}
+
+/// A deadline that was erased while the archive may still show it.
+#[derive(Debug)]
+pub(crate) struct Erasure {
+    pub(crate) seq: Seq,
+    pub(crate) id: DeadlineId,
+    /// What it was called, if that is known.
+    pub(crate) at: Option<Address>,
 }
 
 /// All that is live.
@@ -50,11 +71,13 @@ pub(crate) struct State {
     /// Final records in the order they became so, until they are archived.
     pub(crate) finals: VecDeque<(Seq, u32, DeadlineId, Generation)>,
     /// Erased deadlines that the archive may still show.
-    pub(crate) erased: BTreeMap<DeadlineId, Seq>,
-    /// Queues with somebody waiting to be handed out.
-    pub(crate) active: BTreeSet<QueueNo>,
-    /// Deliveries in the hands of the server's own deliverers, in all queues.
-    pub(crate) held_here: u64,
+    pub(crate) erased: BTreeSet<DeadlineId>,
+    /// The same in the order they were erased.
+    pub(crate) erasures: VecDeque<Erasure>,
+    /// Whose turn it is to hand out.
+    pub(crate) turns: Turns,
+    /// Live records of all queues by phase.
+    held: [u64; Phase::COUNT],
     /// Lapsing is withheld everywhere.
     pub(crate) withheld: bool,
     /// What stating all records anew would take, about.
@@ -77,9 +100,10 @@ impl State {
             recovery_until: Time::ZERO,
             timers: Timers::new(),
             finals: VecDeque::new(),
-            erased: BTreeMap::new(),
-            active: BTreeSet::new(),
-            held_here: 0,
+            erased: BTreeSet::new(),
+            erasures: VecDeque::new(),
+            turns: Turns::default(),
+            held: [0; Phase::COUNT],
             withheld: false,
             live_bytes: 0,
         }
@@ -106,10 +130,49 @@ impl State {
     }
 
     pub(crate) fn remove_queue(&mut self, no: QueueNo) {
+        // It is empty when it is deleted. Only replay finds records there: forgetting and evicting
+        // are no facts.
+        if self.queue(no).held.iter().any(|held| *held > 0) {
+            for slot in 0..self.records.slots() {
+                if self.records.get(slot).is_some_and(|live| live.queue == no) {
+                    self.remove(slot);
+                }
+            }
+        }
         if let Some(queue) = self.queues.remove(&no) {
             self.by_name.remove(&queue.name);
         }
-        self.active.remove(&no);
+    }
+
+    /// Something about a queue has changed: it stands in line for a turn again.
+    pub(crate) fn stir(&mut self, no: QueueNo) {
+        match self.queue(no).policy.target {
+            Target::Pull => {}
+            Target::None => self.turns.closing.join(no),
+            Target::Webhook(_) | Target::Sql { .. } => self.turns.served.join(no),
+        }
+    }
+
+    /// Lapsing is no longer withheld: what ripened meanwhile may be handed out.
+    pub(crate) fn stir_ripe(&mut self) {
+        let ripe = self.queues.values().filter(|queue| !queue.ripe.is_empty());
+        let ripe: Vec<QueueNo> = ripe.map(|queue| queue.no).collect();
+        for no in ripe {
+            self.stir(no);
+        }
+    }
+
+    /// Notes it if a queue's rate lets nothing go for now. True if so.
+    pub(crate) fn is_held_back(&mut self, no: QueueNo, now: Time) -> bool {
+        let queue = self.queue(no);
+        match queue.policy.rate {
+            Some(rate) if queue.pace.allowed(rate, now) == 0 => {
+                let until = queue.pace.next_at(rate, now);
+                self.turns.hold_back(no, until);
+                true
+            }
+            _ => false,
+        }
     }
 
     pub(crate) fn queues_by_name(&self) -> impl Iterator<Item = &Queue> {
@@ -123,11 +186,12 @@ impl State {
     }
 
     pub(crate) fn slot_of(&self, address: &Address) -> Option<u32> {
-        let queue = self.queue_no(&address.queue)?;
-        self.by_key.find(self.key_hash(queue, &address.key), |slot| {
-            self.records
-                .get(slot)
-                .is_some_and(|live| live.queue == queue && live.key == address.key)
+        self.slot_of_key(self.queue_no(&address.queue)?, &address.key)
+    }
+
+    fn slot_of_key(&self, queue: QueueNo, key: &Key) -> Option<u32> {
+        self.by_key.find(self.key_hash(queue, key), |slot| {
+            self.records.get(slot).is_some_and(|live| live.queue == queue && live.key == *key)
         })
     }
 
@@ -150,14 +214,30 @@ impl State {
         live.view(&self.queue(live.queue).name, self.directory)
     }
 
-    pub(crate) fn insert(&mut self, live: Live) -> u32 {
+    /// Puts a record in the place of the one with its number, or in a place of its own.
+    pub(crate) fn put(&mut self, live: Live) -> u32 {
+        let Some(slot) = self.slot_of_id(live.id) else { return self.insert(live) };
+        self.leave(slot);
+        self.set_phase(slot, live.phase);
+        // Its timer entry is a hint about the slot and stays good.
+        self.change(slot, |before| *before = Live { armed: before.armed, ..live });
+        slot
+    }
+
+    fn insert(&mut self, live: Live) -> u32 {
+        // Another number had the key before: that record was forgotten or evicted, neither of which
+        // is a fact, and replay learns of it here.
+        if let Some(gone) = self.slot_of_key(live.queue, &live.key) {
+            self.remove(gone);
+        }
         let (queue, id, phase) = (live.queue, live.id, live.phase);
         self.live_bytes += live.stated_bytes();
         let hash = self.key_hash(queue, &live.key);
         let slot = self.records.insert(live);
         self.by_key.insert(hash, slot);
         self.by_id.insert(hash_number(id.0), slot);
-        self.next_id = self.next_id.max(DeadlineId(id.0 + 1));
+        self.next_id = self.next_id.max(DeadlineId(id.0.saturating_add(1)));
+        self.held[phase as usize] += 1;
         self.queue_mut(queue).held[phase as usize] += 1;
         slot
     }
@@ -168,16 +248,68 @@ impl State {
         self.live_bytes -= live.stated_bytes();
         self.by_key.remove(self.key_hash(live.queue, &live.key), slot);
         self.by_id.remove(hash_number(live.id.0), slot);
+        self.held[live.phase as usize] -= 1;
         self.queue_mut(live.queue).held[live.phase as usize] -= 1;
+    }
+
+    /// Removes a record for good: what the archive may still hold of it counts no longer.
+    pub(crate) fn erase(&mut self, id: DeadlineId, seq: Seq) {
+        let slot = self.slot_of_id(id);
+        let at = slot.map(|slot| self.address(slot));
+        if let Some(slot) = slot {
+            self.remove(slot);
+        }
+        self.erased.insert(id);
+        self.erasures.push_back(Erasure { seq, id, at });
+    }
+
+    /// The (queue, key) of a record.
+    pub(crate) fn address(&self, slot: u32) -> Address {
+        let live = self.live(slot);
+        Address { queue: self.queue(live.queue).name.clone(), key: live.key.clone() }
+    }
+
+    /// Changes a record in its place and keeps account of its size.
+    pub(crate) fn change(&mut self, slot: u32, change: impl FnOnce(&mut Live)) {
+        let live = self.live_mut(slot);
+        let before = live.stated_bytes();
+        change(live);
+        let after = live.stated_bytes();
+        self.live_bytes = self.live_bytes + after - before;
     }
 
     /// Moves a record to another phase and keeps the counts.
     pub(crate) fn set_phase(&mut self, slot: u32, phase: Phase) {
         let live = self.live_mut(slot);
         let (queue, before) = (live.queue, std::mem::replace(&mut live.phase, phase));
+        let token = live.story.as_ref().and_then(|story| story.token);
+        self.held[before as usize] -= 1;
+        self.held[phase as usize] += 1;
         let held = &mut self.queue_mut(queue).held;
         held[before as usize] -= 1;
         held[phase as usize] += 1;
+        if before == Phase::HeldHere && phase != Phase::HeldHere {
+            self.attempt_is_over(token);
+        }
+    }
+
+    /// An attempt of the server's own deliverer is over; perhaps its request with it.
+    fn attempt_is_over(&mut self, token: Option<Token>) {
+        if let Some(no) = token.and_then(|token| self.turns.one_is_over(token)) {
+            self.queue_mut(no).requests -= 1;
+            self.stir(no);
+        }
+    }
+
+    /// A request with these deliveries begins.
+    pub(crate) fn begin_request(&mut self, no: QueueNo, first: Token, deliveries: usize) {
+        self.turns.begin_request(no, first, deliveries);
+        self.queue_mut(no).requests += 1;
+    }
+
+    /// Deliveries in the hands of the server's own deliverers, in all queues.
+    pub(crate) fn held_here(&self) -> u64 {
+        self.held[Phase::HeldHere as usize]
     }
 
     // What is derived.
@@ -185,31 +317,31 @@ impl State {
     /// Takes a record out of its queue's lists, before anything that orders them changes.
     pub(crate) fn leave(&mut self, slot: u32) {
         let Some(live) = self.records.get_mut(slot) else { return };
-        let turn = Turn { priority: live.priority, due: live.due, id: live.id, slot };
-        let (no, place) = (live.queue, std::mem::replace(&mut live.place, Place::Nowhere));
-        if place == Place::Waiting {
-            let queue = self.queue_mut(no);
-            queue.waiting.remove(&turn);
-            if queue.waiting.is_empty() {
-                self.active.remove(&no);
-            }
+        let (no, turn) = (live.queue, live.turn(slot));
+        match std::mem::replace(&mut live.place, Place::Nowhere) {
+            Place::Waiting => drop(self.queue_mut(no).waiting.remove(&turn)),
+            Place::Ripe => drop(self.queue_mut(no).ripe.remove(&turn)),
+            // Who is parked is asked where it stands when its time comes.
+            Place::Nowhere | Place::Parked => {}
         }
     }
 
-    fn wait(&mut self, slot: u32) {
+    fn enter(&mut self, slot: u32, place: Place) {
         let live = self.live_mut(slot);
-        live.place = Place::Waiting;
-        let (no, turn) =
-            (live.queue, Turn { priority: live.priority, due: live.due, id: live.id, slot });
-        self.queue_mut(no).waiting.insert(turn);
-        self.active.insert(no);
-    }
-
-    fn park(&mut self, slot: u32) {
-        let live = self.live_mut(slot);
-        live.place = Place::Parked;
-        let no = live.queue;
-        self.queue_mut(no).parked.push(slot);
+        live.place = place;
+        let (no, turn) = (live.queue, live.turn(slot));
+        match place {
+            Place::Nowhere => {}
+            Place::Parked => self.queue_mut(no).parked.push_back(slot),
+            Place::Waiting => {
+                self.queue_mut(no).waiting.insert(turn);
+                self.stir(no);
+            }
+            Place::Ripe => {
+                self.queue_mut(no).ripe.insert(turn);
+                self.stir(no);
+            }
+        }
     }
 
     /// Sets the timer of a record, unless an earlier one is set: that one will look again.
@@ -221,9 +353,14 @@ impl State {
         }
     }
 
+    /// When a pending record's time is over, whatever was withheld or is to be recovered from.
+    pub(crate) fn over_at(&self, live: &Live) -> Time {
+        live.runs_out_at().plus(self.queue(live.queue).policy.grace)
+    }
+
     /// When a pending record lapses: from then on a settle is too late.
     pub(crate) fn lapse_at(&self, live: &Live) -> Time {
-        let at = live.runs_out_at().plus(self.queue(live.queue).policy.grace);
+        let at = self.over_at(live);
         // Overdue when the engine opened: settles get their head start.
         if at <= self.opened_at { at.max(self.recovery_until) } else { at }
     }
@@ -235,44 +372,47 @@ impl State {
 
     /// Brings lists and timer of a record up to date; says what is overdue and needs a fact.
     pub(crate) fn refresh(&mut self, slot: u32, now: Time) -> Option<Overdue> {
-        self.leave(slot);
         let live = self.live(slot);
-        let (queue, phase) = (live.queue, live.phase);
-        let story = live.story.as_deref();
-        match phase {
-            Phase::Pending => {
-                let at = self.lapse_at(live);
-                if at > now {
-                    self.arm(slot, at);
-                } else if self.is_withheld(queue) {
-                    self.park(slot);
-                } else if self.queue(queue).policy.decide_at == DecideAt::Handout {
-                    self.wait(slot);
-                } else {
-                    return Some(Overdue::Lapse);
-                }
-            }
-            Phase::Ready => {
-                let at = story.map_or(Time::ZERO, |story| story.next_attempt_at);
-                if at > now { self.arm(slot, at) } else { self.wait(slot) }
-            }
-            Phase::Leased => {
-                let at = story.map_or(Time::ZERO, |story| story.leased_until);
-                if at <= now {
-                    return Some(Overdue::LeaseOver);
-                }
-                self.arm(slot, at);
-            }
-            Phase::Remembered => {
-                if live.due <= now {
-                    return Some(Overdue::Forget);
-                }
-                let at = live.due;
-                self.arm(slot, at);
-            }
-            Phase::Settled | Phase::Done | Phase::Superseded | Phase::Dead => {}
+        let next = self.next(live, now);
+        let place = if let Next::In(place) = next { place } else { Place::Nowhere };
+        if live.place != place {
+            self.leave(slot);
+            self.enter(slot, place);
         }
-        None
+        match next {
+            Next::In(_) => None,
+            Next::At(at) => {
+                self.arm(slot, at);
+                None
+            }
+            Next::Over(overdue) => Some(overdue),
+        }
+    }
+
+    /// Where a record belongs now.
+    fn next(&self, live: &Live, now: Time) -> Next {
+        let story = live.story.as_deref();
+        let (at, then) = match live.phase {
+            Phase::Pending if self.queue(live.queue).policy.decide_at == DecideAt::Handout => {
+                (self.lapse_at(live), Next::In(Place::Ripe))
+            }
+            Phase::Pending if self.is_withheld(live.queue) => {
+                (self.lapse_at(live), Next::In(Place::Parked))
+            }
+            Phase::Pending => (self.lapse_at(live), Next::Over(Overdue::Lapse)),
+            Phase::Ready => {
+                (story.map_or(Time::ZERO, |story| story.next_attempt_at), Next::In(Place::Waiting))
+            }
+            Phase::Leased | Phase::HeldHere => (
+                story.map_or(Time::ZERO, |story| story.leased_until),
+                Next::Over(Overdue::LeaseOver),
+            ),
+            Phase::Remembered => (live.due, Next::Over(Overdue::Forget)),
+            Phase::Settled | Phase::Done | Phase::Superseded | Phase::Dead => {
+                return Next::In(Place::Nowhere);
+            }
+        };
+        if at > now { Next::At(at) } else { then }
     }
 
     /// Everything that is not a deadline.

@@ -1,6 +1,6 @@
 //! A queue at work: its policy, its counters, and who waits in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::live::Phase;
 use crate::answer::{Held, QueueView, ShiftView, Totals};
@@ -19,6 +19,16 @@ pub(crate) struct Turn {
     pub(crate) slot: u32,
 }
 
+impl Turn {
+    /// Before every turn of this priority.
+    fn first_of(priority: u32) -> Turn {
+        Turn { priority, due: Time::ZERO, id: DeadlineId(0), slot: 0 }
+    }
+}
+
+/// Priorities looked at to find the oldest that waits: each has its own order by due time.
+const PRIORITIES_SEEN: usize = 64;
+
 /// One queue.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -33,12 +43,14 @@ pub(crate) struct Queue {
     // From here on: not journalled, rebuilt at the opening.
     /// Live records by phase.
     pub(crate) held: [u64; Phase::COUNT],
-    /// Who waits to be handed out.
+    /// Who has lapsed and waits to be handed out.
     pub(crate) waiting: BTreeSet<Turn>,
-    /// Who is due while lapsing is withheld.
-    pub(crate) parked: Vec<u32>,
-    /// Deliveries in the hands of the server's own deliverers.
-    pub(crate) held_here: u64,
+    /// Who is over and lapses when it is handed out.
+    pub(crate) ripe: BTreeSet<Turn>,
+    /// Who is over while lapsing is withheld, in the order they came to be.
+    pub(crate) parked: VecDeque<u32>,
+    /// Requests that the server's own deliverers have under way.
+    pub(crate) requests: u32,
     pub(crate) pace: Pace,
     pub(crate) last_leased_at: Option<Time>,
     pub(crate) too_late: u64,
@@ -57,8 +69,9 @@ impl Queue {
             shift: None,
             held: [0; Phase::COUNT],
             waiting: BTreeSet::new(),
-            parked: Vec::new(),
-            held_here: 0,
+            ripe: BTreeSet::new(),
+            parked: VecDeque::new(),
+            requests: 0,
             pace: Pace::default(),
             last_leased_at: None,
             too_late: 0,
@@ -99,15 +112,35 @@ impl Queue {
         *counted.entry(label).or_default() += 1;
     }
 
-    /// May another delivery go to a target that the server serves itself?
+    /// Deliveries that the next request to its target may carry; none when enough are under way.
     pub(crate) fn room_here(&self) -> u64 {
-        let batch = u64::from(self.policy.target.batch());
-        (u64::from(self.policy.concurrency) * batch).saturating_sub(self.held_here)
+        if self.requests < self.policy.concurrency {
+            u64::from(self.policy.target.batch())
+        } else {
+            0
+        }
     }
 
     /// Deliveries that the rate lets go now.
     pub(crate) fn allowed(&self, now: Time) -> u64 {
         self.policy.rate.map_or(u64::MAX, |rate| self.pace.allowed(rate, now))
+    }
+
+    /// The earliest due time among those who wait, as far as `PRIORITIES_SEEN` priorities show it.
+    fn oldest_waiting(&self) -> Option<Time> {
+        let firsts = |line: &BTreeSet<Turn>| {
+            let mut turn = line.first().copied();
+            let mut oldest = turn.map(|turn| turn.due);
+            for _ in 1..PRIORITIES_SEEN {
+                let Some(beyond) = turn.and_then(|turn| turn.priority.checked_add(1)) else {
+                    break;
+                };
+                turn = line.range(Turn::first_of(beyond)..).next().copied();
+                oldest = oldest.min(turn.map(|turn| turn.due)).or(oldest);
+            }
+            oldest
+        };
+        [firsts(&self.waiting), firsts(&self.ripe)].into_iter().flatten().min()
     }
 
     pub(crate) fn view(&self) -> QueueView {
@@ -123,9 +156,9 @@ impl Queue {
             now: Held {
                 pending: held(Phase::Pending),
                 ready: held(Phase::Ready),
-                leased: held(Phase::Leased),
+                leased: held(Phase::Leased) + held(Phase::HeldHere),
                 dead: held(Phase::Dead),
-                oldest_waiting: self.waiting.first().map(|turn| turn.due),
+                oldest_waiting: self.oldest_waiting(),
             },
             total: self.totals.clone(),
             too_late: self.too_late,
