@@ -21,8 +21,8 @@ use tokio::sync::watch;
 use tokio::task;
 
 use crate::clock::Clock;
-use crate::config::{ClockSource, Database, Settings};
-use crate::deliver::{DeliverSettings, Deliverers, Guard, SqlAction};
+use crate::config::{ClockSource, Settings};
+use crate::deliver::{DeliverSettings, Deliverers, Guard};
 use crate::driver::open::{self, StoreSettings};
 use crate::handle::Handle;
 use crate::listen::http::{self, HttpSettings};
@@ -193,31 +193,13 @@ async fn declare(handle: &Handle, settings: &Settings) -> anyhow::Result<()> {
 
 fn deliver_settings(settings: &Settings) -> DeliverSettings {
     let loopback_only = settings.http.is_none_or(|address| address.ip().is_loopback());
-    let database = |database: &Database| match database {
-        Database::Sqlite(path) => format!("sqlite://{}", path.display()),
-    };
     DeliverSettings {
         guard: Guard {
             allow_private: settings.webhook_allow_private,
             allow_loopback: loopback_only,
             ..Guard::default()
         },
-        databases: settings
-            .databases
-            .iter()
-            .map(|(name, dsn)| (name.clone(), database(dsn)))
-            .collect(),
-        sql: settings
-            .sql
-            .iter()
-            .map(|(name, action)| {
-                let action = SqlAction {
-                    database: action.database.clone(),
-                    steps: action.steps.clone(),
-                    applied: action.applied.clone(),
-                };
-                (name.clone(), action)
-            })
-            .collect(),
+        databases: settings.databases.clone(),
+        sql: settings.sql.clone(),
     }
 }

@@ -7,7 +7,6 @@
 //! engine's state.
 
 mod failure;
-mod instant;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -29,9 +28,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use self::failure::retry;
 use self::sql::Databases;
 use self::webhook::Webhooks;
+use crate::config::{Database, SqlAction};
 use crate::handle::{Attempt, Attempts, Handle};
 
-pub use self::sql::SqlAction;
 pub use self::webhook::Guard;
 
 /// What the operator's configuration says about deliveries.
@@ -39,8 +38,8 @@ pub use self::webhook::Guard;
 pub struct DeliverSettings {
     /// Where webhooks may lead.
     pub guard: Guard,
-    /// Databases by name: `sqlite:///absolute/path`.
-    pub databases: BTreeMap<String, String>,
+    /// Databases by name.
+    pub databases: BTreeMap<String, Database>,
     /// What `sql` targets may do, by name.
     pub sql: BTreeMap<String, SqlAction>,
 }

@@ -10,7 +10,8 @@ use duly_engine::id::{DeadlineId, DeliveryId, DirectoryId, Generation, Key, Queu
 use duly_engine::queue::{Target, Webhook};
 use duly_engine::time::{Span, Time};
 
-use super::{BadSetting, DeliverSettings, Delivery, SqlAction, Targets, hand_over};
+use super::{BadSetting, DeliverSettings, Delivery, Targets, hand_over};
+use crate::config::{Database, SqlAction};
 
 /// 2026-11-22T12:30:00.000Z.
 pub(super) const DUE: Time = Time::from_millis(1_795_350_600_000);
@@ -120,40 +121,27 @@ fn a_bad_setting_is_named() {
         steps: steps.iter().map(|&step| step.to_owned()).collect(),
         applied: None,
     };
-    let settings = |dsn: &str, action: SqlAction| DeliverSettings {
-        databases: BTreeMap::from([("shop".to_owned(), dsn.to_owned())]),
+    let settings = |action: SqlAction| DeliverSettings {
+        databases: BTreeMap::from([(
+            "shop".to_owned(),
+            Database::Sqlite("/nowhere/shop.db".into()),
+        )]),
         sql: BTreeMap::from([("cancel_order".to_owned(), action)]),
         ..DeliverSettings::default()
     };
-    let good = "sqlite:///nowhere/shop.db";
     let update = "UPDATE orders SET status='cancelled' WHERE id=:key";
     for (settings, key, why) in [
-        (settings(good, action("shop", &[])), "sql.cancel_order.steps", "at least one"),
+        (settings(action("shop", &[])), "sql.cancel_order.steps", "at least one"),
+        (settings(action("store", &[update])), "sql.cancel_order.database", "[databases.store]"),
         (
-            settings(good, action("store", &[update])),
-            "sql.cancel_order.database",
-            "[databases.store]",
-        ),
-        (
-            settings(good, action("shop", &[update, "UPDATE stock SET n=:sku"])),
+            settings(action("shop", &[update, "UPDATE stock SET n=:sku"])),
             "sql.cancel_order.steps[1]",
             ":sku",
-        ),
-        (
-            settings("sqlite://shop.db", action("shop", &[update])),
-            "databases.shop.dsn",
-            "sqlite:///",
-        ),
-        (
-            settings("mysql://root:secret@db/shop", action("shop", &[update])),
-            "databases.shop.dsn",
-            "sqlite:///",
         ),
     ] {
         let bad = Targets::new(&settings).err().expect(why);
         assert_eq!(bad.key, key);
         assert!(bad.why.contains(why), "{bad}");
-        assert!(!bad.to_string().contains("secret"), "{bad}");
     }
     let shown = BadSetting { key: "a.b".to_owned(), why: "is wrong".to_owned() };
     assert_eq!(shown.to_string(), "a.b: is wrong");

@@ -12,7 +12,6 @@ mod tests;
 mod value;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,22 +23,12 @@ use self::sqlite::Patience;
 use self::template::Template;
 use super::failure::retry;
 use super::{BadSetting, Delivery};
+use crate::config::{Database, SqlAction};
 
 /// An attempt is over by then, the wait for its turn included; work nobody waits for is not begun.
 const ATTEMPT: Duration = Duration::from_secs(30);
 /// Attempts that wait in front of one database; more wait in their tasks.
 const WAITING: usize = 64;
-
-/// What an `sql` target does, as the configuration says it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SqlAction {
-    /// In which database, by its name.
-    pub database: String,
-    /// Statements of one transaction; the first is the guard.
-    pub steps: Vec<String>,
-    /// Asked on a later attempt whose guard met no row: has an earlier one acted after all?
-    pub applied: Option<String>,
-}
 
 /// A checked action.
 #[derive(Debug)]
@@ -70,14 +59,14 @@ pub(super) struct Databases {
 impl Databases {
     /// Checks every statement, as far as its database can be reached, and starts a worker for each.
     pub(super) fn start(
-        databases: &BTreeMap<String, String>,
+        databases: &BTreeMap<String, Database>,
         settings: &BTreeMap<String, SqlAction>,
     ) -> Result<Databases, BadSetting> {
         Databases::start_with(databases, settings, Patience::default())
     }
 
     fn start_with(
-        databases: &BTreeMap<String, String>,
+        databases: &BTreeMap<String, Database>,
         settings: &BTreeMap<String, SqlAction>,
         patience: Patience,
     ) -> Result<Databases, BadSetting> {
@@ -91,12 +80,12 @@ impl Databases {
             of_database.entry(&action.database).or_default().push((name.clone(), checked));
         }
         let mut actions = HashMap::new();
-        for (name, dsn) in databases {
-            let path = sqlite_path(dsn)
-                .map_err(|why| BadSetting { key: format!("databases.{name}.dsn"), why })?;
+        for (name, database) in databases {
             let own = of_database.remove(name.as_str()).unwrap_or_default();
             let checked: Vec<&Action> = own.iter().map(|(_, action)| &**action).collect();
-            let worker = sqlite::start(name, path, patience, &checked)?;
+            let worker = match database {
+                Database::Sqlite(path) => sqlite::start(name, path.clone(), patience, &checked)?,
+            };
             actions.extend(own.into_iter().map(|(name, action)| (name, (action, worker.clone()))));
         }
         Ok(Databases { actions })
@@ -120,14 +109,6 @@ impl Databases {
             Ok(None) => all("database: its worker has stopped"),
             Err(_) => all("timeout: the database did not answer within 30s"),
         }
-    }
-}
-
-/// The path in `sqlite:///absolute/path`.
-fn sqlite_path(dsn: &str) -> Result<PathBuf, String> {
-    match dsn.strip_prefix("sqlite://") {
-        Some(path) if path.starts_with('/') && !path.contains('?') => Ok(path.into()),
-        _ => Err("is not of the form sqlite:///absolute/path".to_owned()),
     }
 }
 

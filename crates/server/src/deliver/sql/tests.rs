@@ -16,7 +16,8 @@ use tokio::sync::oneshot;
 use super::sqlite::Patience;
 use super::template::Template;
 use super::value::{Value, values};
-use super::{Databases, Request, SqlAction};
+use super::{Databases, Request};
+use crate::config::{Database, SqlAction};
 use crate::deliver::tests::{delivery, delivery_id, error, is_retry};
 use crate::deliver::{BadSetting, Delivery};
 
@@ -84,7 +85,7 @@ impl Shop {
             run: Duration::from_secs(1),
         };
         Databases::start_with(
-            &BTreeMap::from([("shop".to_owned(), format!("sqlite://{}", self.file().display()))]),
+            &BTreeMap::from([("shop".to_owned(), Database::Sqlite(self.file()))]),
             &BTreeMap::from([("cancel".to_owned(), action)]),
             patience,
         )

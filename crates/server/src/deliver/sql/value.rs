@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use duly_engine::time::Time;
+use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::template::Parameter;
-use crate::deliver::{Delivery, instant};
+use crate::deliver::Delivery;
 
 /// One bound value.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,9 +34,9 @@ fn value(parameter: &Parameter, delivery: &Delivery) -> Result<Value, String> {
         Parameter::Key => Value::Text(leased.key.as_str().to_owned()),
         Parameter::Queue => Value::Text(leased.queue.as_str().to_owned()),
         Parameter::DeliveryId => Value::Text(leased.id.to_string()),
-        Parameter::Due => Value::Text(instant::sql(leased.due)),
+        Parameter::Due => Value::Text(instant(leased.due)),
         Parameter::DueMs => milliseconds(leased.due.millis()),
-        Parameter::LapsedAt => Value::Text(instant::sql(leased.lapsed_at)),
+        Parameter::LapsedAt => Value::Text(instant(leased.lapsed_at)),
         Parameter::LapsedAtMs => milliseconds(leased.lapsed_at.millis()),
         Parameter::Attempt => Value::Integer(i64::from(leased.attempt)),
         Parameter::Payload(path) => payload(path, delivery)?,
@@ -65,6 +67,13 @@ fn payload(path: &[String], delivery: &Delivery) -> Result<Value, String> {
         }
     }
     json(at.get()).ok_or_else(|| format!("payload: {} cannot be read", path.join(".")))
+}
+
+/// `2026-11-22 12:30:00.000`, UTC: the text that databases compare as a date.
+fn instant(time: Time) -> String {
+    let millis = i64::try_from(time.millis()).unwrap_or(i64::MAX);
+    let timestamp = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
+    timestamp.strftime("%Y-%m-%d %H:%M:%S.%3f").to_string()
 }
 
 /// The value of a JSON text.

@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::deliver::{Delivery, instant};
+use crate::deliver::Delivery;
+use crate::units::show_instant;
 
 /// An event in the form of Standard Webhooks.
 #[derive(Serialize)]
@@ -46,14 +47,14 @@ enum Shown<'a> {
 
 /// The body for one lapse.
 pub(super) fn single(delivery: &Delivery) -> Vec<u8> {
-    let timestamp = instant::rfc3339(delivery.leased.lapsed_at);
+    let timestamp = show_instant(delivery.leased.lapsed_at);
     written(&Event { r#type: "deadline.lapsed", timestamp, data: lapse(delivery) })
 }
 
 /// The body for several lapses; it happened when the last of them did.
 pub(super) fn batch(deliveries: &[Delivery]) -> Vec<u8> {
     let last = deliveries.iter().map(|delivery| delivery.leased.lapsed_at).max();
-    let timestamp = instant::rfc3339(last.unwrap_or_default());
+    let timestamp = show_instant(last.unwrap_or_default());
     let data: Vec<Lapse<'_>> = deliveries.iter().map(lapse).collect();
     written(&Event { r#type: "deadline.lapsed.batch", timestamp, data })
 }
@@ -74,8 +75,8 @@ fn lapse(delivery: &Delivery) -> Lapse<'_> {
         queue: leased.queue.as_str(),
         key: leased.key.as_str(),
         delivery_id: leased.id.to_string(),
-        due: instant::rfc3339(leased.due),
-        lapsed_at: instant::rfc3339(leased.lapsed_at),
+        due: show_instant(leased.due),
+        lapsed_at: show_instant(leased.lapsed_at),
         late_ms: leased.lapsed_at.since(leased.due).millis(),
         attempt: leased.attempt,
         payload: shown(delivery),
