@@ -73,16 +73,7 @@ impl WrittenDuration {
 
     /// The duration in milliseconds where a negative one means earlier; at most ten years either way.
     pub fn signed_millis(&self) -> Result<i64, BadUnit> {
-        let millis = match &self.0 {
-            Written::Integer(seconds) => seconds.saturating_mul(1_000),
-            Written::Text(text) => parse_duration(text)?,
-            Written::Other(what) => {
-                return Err(bad_duration(
-                    format!("{what} is no duration"),
-                    "write \"30m\", \"1h30m\", \"PT30M\" or a whole number of seconds",
-                ));
-            }
-        };
+        let millis = self.millis()?;
         if millis.unsigned_abs() > u128::from(HORIZON.millis()) {
             return Err(bad_duration(
                 format!("{self} is longer than ten years"),
@@ -90,6 +81,22 @@ impl WrittenDuration {
             ));
         }
         Ok(i64::try_from(millis).expect("ten years of milliseconds fit in 63 bits"))
+    }
+
+    /// Is it a good duration but for being longer than ten years?
+    pub fn is_too_long(&self) -> bool {
+        self.millis().is_ok_and(|millis| millis > i128::from(HORIZON.millis()))
+    }
+
+    fn millis(&self) -> Result<i128, BadUnit> {
+        match &self.0 {
+            Written::Integer(seconds) => Ok(seconds.saturating_mul(1_000)),
+            Written::Text(text) => parse_duration(text),
+            Written::Other(what) => Err(bad_duration(
+                format!("{what} is no duration"),
+                "write \"30m\", \"1h30m\", \"PT30M\" or a whole number of seconds",
+            )),
+        }
     }
 }
 

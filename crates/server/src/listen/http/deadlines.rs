@@ -4,6 +4,7 @@
 //! and answers. Whether it may be is the engine's business.
 
 use axum::extract::State;
+use duly_engine::answer::Refusal;
 use duly_engine::command::{Address, Command, Extend, ExtendBy, IfExists, Schedule, Settle, When};
 use duly_engine::deadline::{Payload, PayloadKind};
 use duly_engine::id::{Generation, Outcome};
@@ -17,6 +18,7 @@ use super::extract::{At, Json};
 use super::problem::{
     BAD_DURATION, BAD_FIELD, BAD_OUTCOME, MISSING_FIELD, PAYLOAD_TOO_LARGE, Problem,
 };
+use super::refusal;
 use super::reply::{
     DeadlineReply, ErasedReply, RememberedReply, Reply, ScheduledReply, SettledReply, ask,
 };
@@ -105,6 +107,9 @@ impl ScheduleBody {
     pub(super) fn command(self, at: Address) -> Result<Command, Problem> {
         let when = match (self.after, self.due) {
             (None, None) => When::Default,
+            (Some(after), None) if after.is_too_long() => {
+                return Err(refusal::problem(Refusal::DueTooFar).field("after"));
+            }
             (Some(after), None) => {
                 When::After(after.span().map_err(|bad| Problem::from(bad).field("after"))?)
             }

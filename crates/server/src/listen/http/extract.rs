@@ -6,25 +6,30 @@
 
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::request::Parts;
+use duly_engine::answer::Refusal;
 use duly_engine::command::Address;
 use duly_engine::id::{DeliveryId, Key, QueueName};
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
 use super::problem::{
-    BAD_DELIVERY_ID, BAD_DURATION, BAD_FIELD, BAD_INSTANT, BAD_KEY, BAD_PARAMETER, BAD_QUEUE_NAME,
-    BODY_TIMEOUT, BODY_TOO_LARGE, INSTANT_IN_SECONDS, Kind, MALFORMED_JSON, MISSING_FIELD, Problem,
-    TOO_DEEP, UNKNOWN_FIELD, UNKNOWN_PARAMETER, UNKNOWN_PATH,
+    BAD_DURATION, BAD_FIELD, BAD_INSTANT, BAD_KEY, BAD_PARAMETER, BAD_QUEUE_NAME, BODY_TIMEOUT,
+    BODY_TOO_LARGE, INSTANT_IN_SECONDS, Kind, MALFORMED_JSON, MISSING_FIELD, Problem, TOO_DEEP,
+    UNKNOWN_FIELD, UNKNOWN_PARAMETER,
 };
+use super::refusal;
 use crate::policy::BadPolicyText;
 use crate::units::BadUnit;
 
 /// Largest body of a call that is not a batch.
 const BODY_BYTES: usize = 256 * 1024;
+/// How much of a body that is too large is still read, so that its sender hears why: many clients
+/// write all before they read.
+const DISCARDED_BYTES: usize = 64 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_WAIT: Duration = Duration::from_secs(30);
 /// Levels of nesting in a body.
@@ -78,9 +83,12 @@ pub(super) fn key(text: &str) -> Result<Key, Problem> {
 
 /// One segment of the address by its name in the route.
 async fn segment(parts: &mut Parts, name: &str) -> Result<String, Problem> {
-    let segments = RawPathParams::from_request_parts(parts, &())
-        .await
-        .map_err(|error| Problem::new(&UNKNOWN_PATH).detail(error.body_text()))?;
+    let segments = RawPathParams::from_request_parts(parts, &()).await.map_err(|error| {
+        // All segments are decoded at once; the text names the one that is not UTF-8.
+        let text = error.body_text();
+        let kind = if text.contains("`key`") { &BAD_KEY } else { &BAD_QUEUE_NAME };
+        Problem::new(kind).detail(text)
+    })?;
     let found = segments.iter().find(|(found, _)| *found == name);
     Ok(found.map(|(_, text)| text.to_owned()).unwrap_or_default())
 }
@@ -108,7 +116,7 @@ impl<S: Sync> FromRequestParts<S> for OfDelivery {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<OfDelivery, Problem> {
         let text = segment(parts, "id").await?;
         let id = text.parse().map_err(|bad: duly_engine::id::Malformed| {
-            Problem::new(&BAD_DELIVERY_ID).detail(bad.0).field("id")
+            refusal::problem(Refusal::UnknownDelivery).detail(bad.0).field("id")
         })?;
         Ok(OfDelivery { id })
     }
@@ -131,18 +139,26 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 }
 
 /// The whole body, if it arrives in time and is not larger than `limit`.
-pub(super) async fn body(request: Request, limit: usize) -> Result<axum::body::Bytes, Problem> {
-    let collected = tokio::time::timeout(BODY_WAIT, to_bytes(request.into_body(), limit)).await;
-    match collected {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => {
-            let too_large = std::error::Error::source(&error)
-                .is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
-            // Otherwise the peer broke off: nobody will read what is answered.
-            Err(Problem::new(if too_large { &BODY_TOO_LARGE } else { &MALFORMED_JSON }))
+pub(super) async fn body(request: Request, limit: usize) -> Result<Vec<u8>, Problem> {
+    tokio::time::timeout(BODY_WAIT, collect(request.into_body(), limit))
+        .await
+        .unwrap_or_else(|_| Err(Problem::new(&BODY_TIMEOUT)))
+}
+
+async fn collect(mut body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        // A peer that breaks off will not read what is answered.
+        let frame = frame.map_err(|_| Problem::new(&MALFORMED_JSON))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length <= limit {
+            bytes.extend_from_slice(&data);
+        } else if length > DISCARDED_BYTES {
+            break;
         }
-        Err(_) => Err(Problem::new(&BODY_TIMEOUT)),
     }
+    if length <= limit { Ok(bytes) } else { Err(Problem::new(&BODY_TOO_LARGE)) }
 }
 
 /// A body's bytes as text.
@@ -244,7 +260,7 @@ impl From<BadPolicyText> for Problem {
     fn from(bad: BadPolicyText) -> Problem {
         let kind = match bad.code {
             "bad_duration" => &BAD_DURATION,
-            _ => super::refusal::bad_policy(),
+            _ => refusal::bad_policy(),
         };
         Problem::new(kind)
             .detail(format!("{}: {}", bad.field, bad.why))

@@ -10,17 +10,22 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use axum::extract::Request;
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, Uri, Version};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::problem::{FOREIGN_HOST, FOREIGN_ORIGIN, HEADER_TOO_LARGE, Problem, UNKNOWN_PARAMETER};
+use super::problem::{
+    FOREIGN_HOST, FOREIGN_ORIGIN, HEADER_TOO_LARGE, MISSING_HOST, Problem, UNKNOWN_PARAMETER,
+};
 
 /// Largest address and headers together.
 const HEADER_BYTES: usize = 16 * 1024;
 
 /// Lets through what may be heard.
 pub(super) async fn guard(request: Request, next: Next) -> Result<Response, Problem> {
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+        return Err(Problem::new(&MISSING_HOST));
+    }
     check(request.uri(), request.headers())?;
     Ok(next.run(request).await)
 }

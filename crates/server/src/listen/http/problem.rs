@@ -70,9 +70,6 @@ kinds! {
     BAD_OUTCOME = "bad_outcome", 400,
         "The outcome cannot be one",
         "1 to 64 bytes without control characters, such as \"paid\"";
-    BAD_DELIVERY_ID = "bad_delivery_id", 400,
-        "The delivery id cannot be one",
-        "send the id back as it was handed out";
     BAD_DURATION = "bad_duration", 400,
         "A duration cannot be read",
         "write \"90s\", \"30m\", \"1h30m\", \"1d\", \"PT30M\" or a whole number of seconds";
@@ -82,6 +79,9 @@ kinds! {
     INSTANT_IN_SECONDS = "instant_in_seconds", 400,
         "An instant is in seconds",
         "a number is in milliseconds since 1970: multiply seconds by 1000";
+    MISSING_HOST = "missing_host", 400,
+        "The request does not say which host it is for",
+        "HTTP/1.1 demands a Host header";
     FOREIGN_ORIGIN = "foreign_origin", 403,
         "Another site's page may not call this server",
         "without API keys only pages of this server itself may call it";
