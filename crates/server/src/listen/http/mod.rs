@@ -57,7 +57,7 @@ struct Api {
     settings: Arc<HttpSettings>,
 }
 
-/// All calls of the API, guarded, and their `OpenAPI` document at `/openapi.json`.
+/// All calls of the API, and their `OpenAPI` document at `/openapi.json`.
 pub fn router(handle: Handle, settings: HttpSettings, metrics: Metrics) -> axum::Router {
     let (calls, mut document) = calls().split_for_parts();
     openapi::complete(&mut document);
@@ -68,8 +68,8 @@ pub fn router(handle: Handle, settings: HttpSettings, metrics: Metrics) -> axum:
         .route("/", routing::get(pages::root))
         .route("/docs/errors", routing::get(pages::errors))
         .route("/docs/http", routing::get(pages::http))
+        .fallback(problem::unknown_path)
         .with_state(Api { handle, metrics, settings: Arc::new(settings) })
-        .layer(from_fn(guard::guard))
         .layer(map_response(problem::whole))
 }
 

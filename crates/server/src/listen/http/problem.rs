@@ -263,6 +263,11 @@ impl IntoResponse for Problem {
     }
 }
 
+/// Where no route leads.
+pub(super) async fn unknown_path() -> Problem {
+    Problem::new(&UNKNOWN_PATH)
+}
+
 /// Gives errors that the framework made the form that all errors have; keeps their headers (`Allow`).
 pub(super) async fn whole(response: Response) -> Response {
     let status = response.status();

@@ -7,11 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::from_fn;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+
+use super::guard::guard;
 
 /// Connections at once; more wait in the listener's backlog.
 const CONNECTIONS: u32 = 8_192;
@@ -24,12 +27,13 @@ const LAST_REQUESTS: Duration = Duration::from_secs(10);
 /// How long to let go of a failing accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stopping` turns true and the requests under way are answered.
+/// Serves, behind the guard, until `stopping` turns true and the requests under way are answered.
 pub async fn serve(
     listener: TcpListener,
     router: axum::Router,
     mut stopping: watch::Receiver<bool>,
 ) {
+    let router = router.layer(from_fn(guard));
     let places = Arc::new(Semaphore::new(CONNECTIONS as usize));
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes it");
