@@ -1,11 +1,14 @@
 //! The deadline server as a library: what `main` runs and what tests drive.
 
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod deliver;
+pub mod demo;
 mod driver;
 pub mod handle;
 pub mod listen;
+pub mod log;
 pub mod metrics;
 pub mod policy;
 pub mod run;

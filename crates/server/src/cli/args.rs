@@ -1,0 +1,373 @@
+//! The command line as it is typed.
+//!
+//! Only form is checked here; durations and instants go to the server as they were written, so that
+//! there is one reading of them. Every command's help begins with examples.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const TEMPLATE: &str = "{about}\n\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
+
+/// Every order is paid, or duly cancelled: the deadline server.
+#[derive(Debug, Parser)]
+#[command(
+    name = "duly",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    help_template = TEMPLATE,
+    before_help = "Examples:
+  duly demo                                     a small shop to try it on, in your browser
+  duly serve                                    the server, on 127.0.0.1:7830
+  duly schedule orders 42 --after 30m           order 42 must be paid within 30 minutes
+  duly settle orders 42 paid                    it was paid in time
+  duly list orders --state pending              what is still open, earliest first",
+    after_help = super::exit::HELP,
+)]
+pub(super) struct CommandLine {
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Run the server until it is told to stop.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly serve
+  duly serve --data /var/lib/duly --config /etc/duly.toml
+  duly serve --clock manual            for tests: time moves only when told to")]
+    Serve(Serve),
+    /// Run the server with a small shop on top, to see it at work.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly demo                            then open http://127.0.0.1:7830/demo
+  duly demo --http 127.0.0.1:8080 --data /tmp/shop")]
+    Demo(Demo),
+    /// Promise that something is done by a time, unless it is settled before.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly schedule orders 42 --after 30m
+  duly schedule orders 42 --due 2026-11-22T12:30:00Z --payload '{\"total\":\"19.90\"}'
+  duly schedule orders 42 --after 30m --if-exists renew")]
+    Schedule(Schedule),
+    /// Say that the awaited thing happened.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly settle orders 42 paid
+  duly settle orders 42 cancelled_by_customer
+  duly settle orders 42 paid --remember 1h     if the schedule may come later")]
+    Settle(Settle),
+    /// Move the due time of a pending deadline.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly extend orders 42 --by 15m
+  duly extend orders 42 --due 2026-11-22T18:00:00Z --if-due 2026-11-22T12:30:00Z")]
+    Extend(Extend),
+    /// Stop the clock of a pending deadline for a while; 0s ends it.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly freeze orders 42 10m            the customer is at the payment provider
+  duly freeze orders 42 0s             and is back")]
+    Freeze(Freeze),
+    /// Show a deadline with everything that happened to it.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly get orders 42
+  duly get orders 42 --json")]
+    Get(Deadline),
+    /// List the deadlines of a queue, earliest due first.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly list orders
+  duly list orders --state pending --due-to 2026-11-22T13:00:00Z
+  duly list orders --delivery dead --all")]
+    List(List),
+    /// Count deadlines by state and outcome, in all queues or in one.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly stats
+  duly stats orders")]
+    Stats(Stats),
+    /// Hold back the deliveries of a queue, or its lapses.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly pause orders                    lapses go on, deliveries wait
+  duly pause orders --lapses           nothing lapses: late payments still win")]
+    Pause(Pause),
+    /// Let a paused queue go on.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly resume orders
+  duly resume orders --lapses")]
+    Resume(Pause),
+    /// Try a dead delivery again, now.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly revive orders 42")]
+    Revive(Deadline),
+    /// Forget a final or dead record for ever (personal data).
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly erase orders 42
+  duly erase orders 42 --yes           in a script")]
+    Erase(Erase),
+    /// Print the commented default configuration, or check a file.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly config > duly.toml
+  duly config --check duly.toml")]
+    Config(Config),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The configuration file [environment: DULY_CONFIG; none unless given]"
+    )]
+    pub(super) config: Option<PathBuf>,
+    /// The data directory [default: ./duly-data].
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<String>,
+    /// Where the HTTP API listens, or "off" [default: 127.0.0.1:7830].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) http: Option<String>,
+    /// "machine", or "manual": time moves only when told to.
+    #[arg(long, value_name = "SOURCE")]
+    pub(super) clock: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// The directory of the shop and of its Duly; kept between runs.
+    #[arg(long, value_name = "DIR", default_value = "./duly-demo")]
+    pub(super) data: PathBuf,
+    /// Where to listen [default: 127.0.0.1:7830].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) http: Option<String>,
+}
+
+/// How to reach the server and how to print what it says.
+#[derive(Debug, Args)]
+pub(super) struct Server {
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "The server [environment: DULY_URL; default: http://127.0.0.1:7830]"
+    )]
+    pub(super) url: Option<String>,
+    /// Print the server's JSON, as it came.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Address {
+    /// The queue.
+    pub(super) queue: String,
+    /// Your own name for it, such as an order's number.
+    pub(super) key: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Deadline {
+    #[command(flatten)]
+    pub(super) address: Address,
+    #[command(flatten)]
+    pub(super) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Schedule {
+    #[command(flatten)]
+    pub(super) address: Address,
+    /// Due so long from now: 90s, 30m, 1h30m, 1d. Else the queue's default delay.
+    #[arg(long, value_name = "DURATION", conflicts_with = "due")]
+    pub(super) after: Option<String>,
+    /// Due at this instant: RFC 3339 with an offset, or milliseconds since 1970.
+    #[arg(long, value_name = "INSTANT")]
+    pub(super) due: Option<String>,
+    /// JSON that comes back with the delivery; @FILE reads a file, - standard input.
+    #[arg(long, value_name = "JSON")]
+    pub(super) payload: Option<String>,
+    /// Smaller is handed out first [default: 1024].
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) priority: Option<u32>,
+    /// What if it is there already [default: keep].
+    #[arg(long, value_name = "MODE")]
+    pub(super) if_exists: Option<IfExists>,
+    /// Accept a due time more than an hour ago.
+    #[arg(long)]
+    pub(super) allow_past: bool,
+    #[command(flatten)]
+    pub(super) server: Server,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum IfExists {
+    /// Answer what is there.
+    Keep,
+    /// Begin anew, also over a pending one.
+    Replace,
+    /// Begin anew if it is over, else keep.
+    Renew,
+    /// Refuse.
+    Fail,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Settle {
+    #[command(flatten)]
+    pub(super) address: Address,
+    /// How it ended, in your words: paid, refused, …
+    pub(super) outcome: String,
+    /// If the deadline is not known yet, remember this for its schedule (at most 7d).
+    #[arg(long, value_name = "DURATION")]
+    pub(super) remember: Option<String>,
+    /// Only this generation of it.
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) generation: Option<u32>,
+    #[command(flatten)]
+    pub(super) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Extend {
+    #[command(flatten)]
+    pub(super) address: Address,
+    /// So much later than it is due now.
+    #[arg(long, value_name = "DURATION", conflicts_with = "due", required_unless_present = "due")]
+    pub(super) by: Option<String>,
+    /// To this instant.
+    #[arg(long, value_name = "INSTANT")]
+    pub(super) due: Option<String>,
+    /// Only if it is due then: makes a repetition safe.
+    #[arg(long, value_name = "INSTANT")]
+    pub(super) if_due: Option<String>,
+    #[command(flatten)]
+    pub(super) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Freeze {
+    #[command(flatten)]
+    pub(super) address: Address,
+    /// For so long from now.
+    #[arg(value_name = "DURATION")]
+    pub(super) span: String,
+    #[command(flatten)]
+    pub(super) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// The queue.
+    pub(super) queue: String,
+    /// pending, settled or lapsed.
+    #[arg(long)]
+    pub(super) state: Option<String>,
+    /// ready, leased, done, superseded or dead.
+    #[arg(long, value_name = "STATE")]
+    pub(super) delivery: Option<String>,
+    /// Due at or after this instant.
+    #[arg(long, value_name = "INSTANT")]
+    pub(super) due_from: Option<String>,
+    /// Due before this instant.
+    #[arg(long, value_name = "INSTANT")]
+    pub(super) due_to: Option<String>,
+    /// Whose key begins so.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) key_prefix: Option<String>,
+    /// How many at most; with --all, in one request.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    pub(super) limit: u32,
+    /// Go on where an earlier list stopped.
+    #[arg(long, value_name = "CURSOR")]
+    pub(super) cursor: Option<String>,
+    /// Go on until the end.
+    #[arg(long)]
+    pub(super) all: bool,
+    #[command(flatten)]
+    pub(super) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Stats {
+    /// Only this queue.
+    pub(super) queue: Option<String>,
+    #[command(flatten)]
+    pub(super) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Pause {
+    /// The queue.
+    pub(super) queue: String,
+    /// The lapses instead of the deliveries.
+    #[arg(long)]
+    pub(super) lapses: bool,
+    #[command(flatten)]
+    pub(super) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Erase {
+    #[command(flatten)]
+    pub(super) address: Address,
+    /// Do not ask.
+    #[arg(long)]
+    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Config {
+    /// Say whether this file is good instead, and where it is not.
+    #[arg(long, value_name = "FILE")]
+    pub(super) check: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::{CommandLine, Verb};
+
+    fn parse(line: &str) -> Result<Verb, clap::Error> {
+        CommandLine::try_parse_from(line.split(' ')).map(|line| line.verb)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_example_in_the_help_is_accepted() {
+        let mut examples = 0;
+        let mut top = CommandLine::command();
+        top.build();
+        for command in std::iter::once(&top).chain(top.get_subcommands()) {
+            let help = command.get_before_help().expect("every command has examples").to_string();
+            for line in help.lines().filter_map(|line| line.strip_prefix("  ")) {
+                let typed = line.split("   ").next().unwrap_or(line).trim();
+                let typed = typed.split(" > ").next().unwrap_or(typed).replace('\'', "");
+                assert!(parse(&typed).is_ok(), "{typed}");
+                examples += 1;
+            }
+        }
+        assert!(examples >= 30, "only {examples} examples");
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for line in [
+            "duly",
+            "duly schedule orders",
+            "duly schedule orders 42 --after 30m --due 2026-11-22T12:30:00Z",
+            "duly schedule orders 42 --if-exists maybe",
+            "duly settle orders 42",
+            "duly extend orders 42",
+            "duly extend orders 42 --by 5m --due 2026-11-22T12:30:00Z",
+            "duly freeze orders 42",
+            "duly list",
+            "duly serve extra",
+            "duly pause",
+            "duly tail",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

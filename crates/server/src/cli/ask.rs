@@ -1,0 +1,341 @@
+//! The commands that ask a running server something and show what it said.
+//!
+//! One command is one request, except `list --all`, which follows the cursor. People get sentences
+//! and tables, `--json` gets the server's bytes; either way the exit status tells how it went.
+
+use std::io::{IsTerminal as _, Read as _};
+
+use hyper::Method;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::args::{Erase, List, Pause, Schedule, Server, Stats, Verb};
+use super::call::{self, Call};
+use super::exit::Exit;
+use super::print::{self, Output};
+use super::show::{self, View};
+use crate::client::{Answer, Client, NoAnswer};
+use crate::clock;
+use crate::config::Environment;
+
+const DEFAULT_URL: &str = "http://127.0.0.1:7830";
+
+/// Why a command ended without an answer to show.
+enum Stop {
+    /// What was typed makes no sense.
+    Usage(String, &'static str),
+    /// The server did not answer.
+    NoServer(NoAnswer),
+    /// The server said no.
+    Refused(Answer),
+}
+
+impl From<NoAnswer> for Stop {
+    fn from(no_answer: NoAnswer) -> Stop {
+        Stop::NoServer(no_answer)
+    }
+}
+
+/// A running server and how to show what it says.
+struct Session {
+    client: Client,
+    json: bool,
+    output: Output,
+}
+
+/// Runs a command that is one for a running server.
+pub(super) fn run(verb: Verb, environment: &Environment) -> Exit {
+    let server = verb.server();
+    let json = server.json;
+    let url = server.url.as_deref().or_else(|| environment.get("DULY_URL")).unwrap_or(DEFAULT_URL);
+    let client = match Client::new(url) {
+        Ok(client) => client,
+        Err(why) => {
+            print::complain(why, Some("--url or DULY_URL names the server"));
+            return Exit::Usage;
+        }
+    };
+    let output = Output::new(environment.get("NO_COLOR").is_some());
+    let session = Session { client, json, output };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            print::complain(format!("cannot begin: {error}"), None);
+            return Exit::Io;
+        }
+    };
+    match runtime.block_on(session.perform(verb)) {
+        Ok(()) => Exit::Done,
+        Err(stop) => session.stopped(&stop),
+    }
+}
+
+impl Verb {
+    fn server(&self) -> &Server {
+        match self {
+            Verb::Schedule(args) => &args.server,
+            Verb::Settle(args) => &args.server,
+            Verb::Extend(args) => &args.server,
+            Verb::Freeze(args) => &args.server,
+            Verb::Get(args) | Verb::Revive(args) => &args.server,
+            Verb::List(args) => &args.server,
+            Verb::Stats(args) => &args.server,
+            Verb::Pause(args) | Verb::Resume(args) => &args.server,
+            Verb::Erase(args) => &args.server,
+            Verb::Serve(_) | Verb::Demo(_) | Verb::Config(_) => {
+                unreachable!("these commands ask no server")
+            }
+        }
+    }
+}
+
+impl Session {
+    async fn perform(&self, verb: Verb) -> Result<(), Stop> {
+        match verb {
+            Verb::Schedule(args) => self.schedule(&args).await,
+            Verb::Settle(args) => self.about_a_deadline(call::settle(&args)).await,
+            Verb::Extend(args) => self.about_a_deadline(call::extend(&args)).await,
+            Verb::Freeze(args) => self.about_a_deadline(call::freeze(&args)).await,
+            Verb::Get(args) => {
+                let path = call::deadline(&args.address);
+                let Some(answer) = self.ask(Call::bare(Method::GET, path)).await? else {
+                    return Ok(());
+                };
+                print::out(&self.view().await.deadline(&answer["deadline"]));
+                Ok(())
+            }
+            Verb::Revive(args) => {
+                let path = format!("{}/revive", call::deadline(&args.address));
+                self.about_a_deadline(Call::bare(Method::POST, path)).await
+            }
+            Verb::List(args) => self.list(&args).await,
+            Verb::Stats(args) => self.stats(&args).await,
+            Verb::Pause(args) => self.pause(&args, "pause").await,
+            Verb::Resume(args) => self.pause(&args, "resume").await,
+            Verb::Erase(args) => self.erase(&args).await,
+            Verb::Serve(_) | Verb::Demo(_) | Verb::Config(_) => {
+                unreachable!("these commands ask no server")
+            }
+        }
+    }
+
+    /// Sends a request. With `--json` the answer is printed and nothing is left to show.
+    async fn ask(&self, call: Call) -> Result<Option<Value>, Stop> {
+        let answer = self.client.send(call.method, &call.path, call.body).await?;
+        if !answer.is_success() {
+            return Err(Stop::Refused(answer));
+        }
+        if self.json {
+            print_raw(&answer);
+            return Ok(None);
+        }
+        Ok(Some(answer.json()))
+    }
+
+    /// What time it is for the server; distances are measured from there.
+    async fn view(&self) -> View {
+        let said = match self.client.send(Method::GET, "/v1/clock", "").await {
+            Ok(answer) => show::instant(&answer.json(), "/now"),
+            Err(_) => None,
+        };
+        View { output: self.output, now: said.unwrap_or_else(clock::wall) }
+    }
+
+    async fn schedule(&self, args: &Schedule) -> Result<(), Stop> {
+        let payload = args.payload.as_deref().map(payload).transpose()?;
+        let call = call::schedule(args, payload.as_deref());
+        let Some(answer) = self.ask(call).await? else { return Ok(()) };
+        if answer["created"] == Value::Bool(false) {
+            let differs: Vec<&str> = answer["differs"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
+            let differs = match differs.as_slice() {
+                [] => String::new(),
+                fields => format!("; not as asked: {}", fields.join(", ")),
+            };
+            print::say(&format!("duly: it was there already and is kept{differs}\n"));
+        }
+        for warning in answer["warnings"].as_array().into_iter().flatten() {
+            let text = show::string(warning, "/hint").or_else(|| show::string(warning, "/code"));
+            print::say(&format!("duly: {}\n", print::clean(&text.unwrap_or_default())));
+        }
+        print::out(&self.view().await.line(&answer["deadline"]));
+        Ok(())
+    }
+
+    async fn about_a_deadline(&self, call: Call) -> Result<(), Stop> {
+        let Some(answer) = self.ask(call).await? else { return Ok(()) };
+        let view = self.view().await;
+        match answer["result"].as_str() {
+            Some("remembered") => {
+                let until = show::string(&answer, "/until").unwrap_or_default();
+                print::out(&format!("not known yet; remembered until {until}\n"));
+            }
+            Some("already_settled") => {
+                let name = show::name(&answer["deadline"]);
+                let outcome = show::string(&answer, "/deadline/outcome").unwrap_or_default();
+                print::out(&format!("{name} was settled before: {outcome}\n"));
+            }
+            _ => {
+                print::out(&view.line(&answer["deadline"]));
+            }
+        }
+        Ok(())
+    }
+
+    async fn list(&self, args: &List) -> Result<(), Stop> {
+        let mut records = Vec::new();
+        let mut cursor = args.cursor.clone();
+        loop {
+            let call = call::list(args, cursor.as_deref());
+            let answer = self.client.send(call.method, &call.path, call.body).await?;
+            if !answer.is_success() {
+                return Err(Stop::Refused(answer));
+            }
+            let page = answer.json();
+            cursor = show::string(&page, "/next_cursor");
+            if self.json {
+                print_raw(&answer);
+            } else {
+                records.extend(page["deadlines"].as_array().cloned().unwrap_or_default());
+            }
+            if cursor.is_none() || !args.all {
+                break;
+            }
+        }
+        if !self.json {
+            print::out(&self.view().await.list(&records));
+            if let Some(cursor) = cursor {
+                print::say(&format!("more: the same with --cursor {cursor}, or with --all\n"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn stats(&self, args: &Stats) -> Result<(), Stop> {
+        let Some(answer) = self.ask(call::stats(args)).await? else { return Ok(()) };
+        let view = View { output: self.output, now: clock::wall() };
+        if args.queue.is_some() {
+            let mut text = view.stats(std::slice::from_ref(&answer));
+            let outcomes = view.outcomes(&answer);
+            if !outcomes.is_empty() {
+                text.push('\n');
+                text.push_str(&outcomes);
+            }
+            print::out(&text);
+        } else {
+            print::out(&view.stats(answer["queues"].as_array().map_or(&[], Vec::as_slice)));
+        }
+        Ok(())
+    }
+
+    async fn pause(&self, args: &Pause, word: &str) -> Result<(), Stop> {
+        if self.ask(call::pause(args, word)).await?.is_none() {
+            return Ok(());
+        }
+        let what = if args.lapses { "lapses" } else { "deliveries" };
+        let now = if word == "pause" { "wait" } else { "go on" };
+        print::out(&format!("{}: {what} {now}\n", print::clean(&args.queue)));
+        Ok(())
+    }
+
+    async fn erase(&self, args: &Erase) -> Result<(), Stop> {
+        let name = print::clean(&format!("{}/{}", args.address.queue, args.address.key));
+        if !args.yes && !confirmed(&name)? {
+            return Ok(());
+        }
+        let path = call::deadline(&args.address);
+        if self.ask(Call::bare(Method::DELETE, path)).await?.is_some() {
+            print::out(&format!("{name} is erased\n"));
+        }
+        Ok(())
+    }
+
+    fn stopped(&self, stop: &Stop) -> Exit {
+        match stop {
+            Stop::Usage(why, hint) => {
+                print::complain(why, Some(hint));
+                Exit::Usage
+            }
+            Stop::NoServer(no_answer) => {
+                let hint = "start one with `duly serve`; --url or DULY_URL names another";
+                print::complain(no_answer, Some(hint));
+                Exit::NoServer
+            }
+            Stop::Refused(answer) => {
+                if self.json {
+                    print_raw(answer);
+                } else {
+                    let problem = answer.json();
+                    print::complain(
+                        refusal(&problem, answer.status),
+                        show::string(&problem, "/hint").as_deref(),
+                    );
+                }
+                Exit::Refused
+            }
+        }
+    }
+}
+
+/// The server's JSON, as it came.
+fn print_raw(answer: &Answer) {
+    if !answer.body.is_empty() {
+        print::out(&format!("{}\n", String::from_utf8_lossy(&answer.body).trim_end()));
+    }
+}
+
+/// A problem in one sentence, with its code.
+fn refusal(problem: &Value, status: u16) -> String {
+    let Some(code) = show::string(problem, "/code") else {
+        return format!("the server answered {status}, and not as Duly does");
+    };
+    let mut text = show::string(problem, "/title").unwrap_or_default();
+    if let Some(detail) = show::string(problem, "/detail") {
+        text = format!("{text}: {detail}");
+    }
+    for (label, at) in [
+        ("outcome", "/deadline/outcome"),
+        ("lapsed", "/deadline/lapsed_at"),
+        ("delivery", "/deadline/delivery/id"),
+        ("acted", "/acted"),
+    ] {
+        if let Some(value) = show::string(problem, at) {
+            text = format!("{text}; {label} {value}");
+        }
+    }
+    format!("{text} ({code})")
+}
+
+/// JSON from the command line, a file or standard input, as it was written.
+fn payload(written: &str) -> Result<Box<RawValue>, Stop> {
+    let text = match (written, written.strip_prefix('@')) {
+        ("-", _) => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map(|_| text)
+        }
+        (_, Some(file)) => std::fs::read_to_string(file),
+        (_, None) => Ok(written.to_owned()),
+    };
+    let text =
+        text.map_err(|error| Stop::Usage(format!("cannot read the payload: {error}"), ""))?;
+    RawValue::from_string(text.trim().to_owned()).map_err(|error| {
+        let hint = "a payload is JSON; text goes in quotes of its own: --payload '\"text\"'";
+        Stop::Usage(format!("the payload is not JSON: {error}"), hint)
+    })
+}
+
+/// Asks a person at a terminal; a script has to say `--yes`.
+fn confirmed(name: &str) -> Result<bool, Stop> {
+    if !std::io::stdin().is_terminal() {
+        let why = format!("erasing {name} cannot be undone");
+        return Err(Stop::Usage(why, "say --yes to do it without being asked"));
+    }
+    print::say(&format!("Erase {name} for ever? [y/N] "));
+    let mut answer = String::new();
+    drop(std::io::stdin().read_line(&mut answer));
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

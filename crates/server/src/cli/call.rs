@@ -1,0 +1,220 @@
+//! From a command line to the one request it stands for.
+//!
+//! Pure: what comes out is method, path and body. Durations and instants are passed on as they were
+//! typed; the server reads them and says what is wrong with them.
+
+use axum::body::Bytes;
+use hyper::Method;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::args::{Address, Extend, Freeze, IfExists, List, Pause, Schedule, Settle, Stats};
+use crate::client::escaped;
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) body: Bytes,
+}
+
+impl Call {
+    /// A request without a body.
+    pub(super) fn bare(method: Method, path: String) -> Call {
+        Call { method, path, body: Bytes::new() }
+    }
+
+    fn with(method: Method, path: String, body: &Value) -> Call {
+        Call { method, path, body: body.to_string().into() }
+    }
+}
+
+/// The path of a queue.
+pub(super) fn queue(name: &str) -> String {
+    format!("/v1/queues/{}", escaped(name))
+}
+
+/// The path of a deadline.
+pub(super) fn deadline(at: &Address) -> String {
+    format!("{}/deadlines/{}", queue(&at.queue), escaped(&at.key))
+}
+
+/// `payload` is JSON text, already checked.
+pub(super) fn schedule(args: &Schedule, payload: Option<&RawValue>) -> Call {
+    let mut fields = Fields::default();
+    fields.text("after", args.after.as_deref());
+    fields.instant("due", args.due.as_deref());
+    fields.put("priority", args.priority);
+    fields.text("if_exists", args.if_exists.map(IfExists::word));
+    fields.put("allow_past", args.allow_past.then_some(true));
+    let mut body = Value::Object(fields.0).to_string();
+    // The payload goes in as it was typed: parsing it would change how its numbers are written.
+    if let Some(payload) = payload {
+        body.pop();
+        let comma = if body.len() > 1 { "," } else { "" };
+        body = format!("{body}{comma}\"payload\":{}}}", payload.get());
+    }
+    Call { method: Method::PUT, path: deadline(&args.address), body: body.into() }
+}
+
+pub(super) fn settle(args: &Settle) -> Call {
+    let mut fields = Fields::default();
+    fields.text("outcome", Some(&args.outcome));
+    fields.text("remember", args.remember.as_deref());
+    fields.put("generation", args.generation);
+    fields.post(format!("{}/settle", deadline(&args.address)))
+}
+
+pub(super) fn extend(args: &Extend) -> Call {
+    let mut fields = Fields::default();
+    fields.text("by", args.by.as_deref());
+    fields.instant("due", args.due.as_deref());
+    fields.instant("if_due", args.if_due.as_deref());
+    fields.post(format!("{}/extend", deadline(&args.address)))
+}
+
+pub(super) fn freeze(args: &Freeze) -> Call {
+    let path = format!("{}/freeze", deadline(&args.address));
+    Call::with(Method::POST, path, &json!({ "for": args.span }))
+}
+
+/// `word` is `pause` or `resume`.
+pub(super) fn pause(args: &Pause, word: &str) -> Call {
+    let body = if args.lapses { json!({ "lapses": true }) } else { json!({}) };
+    Call::with(Method::POST, format!("{}/{word}", queue(&args.queue)), &body)
+}
+
+pub(super) fn list(args: &List, cursor: Option<&str>) -> Call {
+    let limit = args.limit.to_string();
+    let query: Vec<String> = [
+        ("state", args.state.as_deref()),
+        ("delivery", args.delivery.as_deref()),
+        ("due_from", args.due_from.as_deref()),
+        ("due_to", args.due_to.as_deref()),
+        ("key_prefix", args.key_prefix.as_deref()),
+        ("limit", Some(limit.as_str())),
+        ("cursor", cursor),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some(format!("{name}={}", escaped(value?))))
+    .collect();
+    Call::bare(Method::GET, format!("{}/deadlines?{}", queue(&args.queue), query.join("&")))
+}
+
+pub(super) fn stats(args: &Stats) -> Call {
+    let path = match &args.queue {
+        Some(name) => format!("{}/stats", queue(name)),
+        None => "/v1/stats".to_owned(),
+    };
+    Call::bare(Method::GET, path)
+}
+
+impl IfExists {
+    fn word(self) -> &'static str {
+        match self {
+            IfExists::Keep => "keep",
+            IfExists::Replace => "replace",
+            IfExists::Renew => "renew",
+            IfExists::Fail => "fail",
+        }
+    }
+}
+
+/// A body that has only what was typed.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn put(&mut self, name: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.0.insert(name.to_owned(), value.into());
+        }
+    }
+
+    fn text(&mut self, name: &str, value: Option<&str>) {
+        self.put(name, value);
+    }
+
+    /// Digits alone are milliseconds since 1970, which JSON writes as a number.
+    fn instant(&mut self, name: &str, value: Option<&str>) {
+        let value = value.map(|text| text.parse::<i64>().map_or_else(|_| text.into(), Value::from));
+        self.put(name, value);
+    }
+
+    fn post(self, path: String) -> Call {
+        Call::with(Method::POST, path, &Value::Object(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::args::{CommandLine, Verb};
+    use super::*;
+
+    fn call(line: &str) -> (String, Value) {
+        let verb = CommandLine::try_parse_from(line.split(' ')).expect("it is well typed").verb;
+        let call = match verb {
+            Verb::Schedule(args) => {
+                let payload = args.payload.as_deref().map(|text| {
+                    RawValue::from_string(text.to_owned()).expect("the payload is JSON")
+                });
+                schedule(&args, payload.as_deref())
+            }
+            Verb::Settle(args) => settle(&args),
+            Verb::Extend(args) => extend(&args),
+            Verb::Freeze(args) => freeze(&args),
+            Verb::List(args) => list(&args, args.cursor.as_deref()),
+            Verb::Stats(args) => stats(&args),
+            Verb::Pause(args) => pause(&args, "pause"),
+            other => panic!("{other:?} is not one of those above"),
+        };
+        let body = serde_json::from_slice(&call.body).unwrap_or_default();
+        (format!("{} {}", call.method, call.path), body)
+    }
+
+    #[test]
+    fn only_what_was_typed_is_sent() {
+        let path = "PUT /v1/queues/orders/deadlines/42";
+        assert_eq!(call("duly schedule orders 42"), (path.to_owned(), json!({})));
+        assert_eq!(
+            call("duly schedule orders 42 --after 30m --payload {\"a\":1.50} --if-exists renew").1,
+            json!({"after": "30m", "payload": {"a": 1.50}, "if_exists": "renew"})
+        );
+        assert_eq!(
+            call("duly settle orders 42 paid"),
+            ("POST /v1/queues/orders/deadlines/42/settle".to_owned(), json!({"outcome": "paid"}))
+        );
+        assert_eq!(call("duly freeze orders 42 0s").1, json!({"for": "0s"}));
+        assert_eq!(call("duly extend orders 42 --by 5m").1, json!({"by": "5m"}));
+    }
+
+    #[test]
+    fn a_payload_is_sent_as_it_was_typed() {
+        let verb = CommandLine::try_parse_from(["duly", "schedule", "o", "1"]).expect("good").verb;
+        let Verb::Schedule(args) = verb else { panic!("it is a schedule") };
+        let payload = RawValue::from_string("{\"total\": 1.50}".to_owned()).expect("it is JSON");
+        assert_eq!(schedule(&args, Some(&payload)).body, "{\"payload\":{\"total\": 1.50}}");
+    }
+
+    #[test]
+    fn instants_of_digits_are_numbers() {
+        let due = |text| call(&format!("duly schedule orders 42 --due {text}")).1["due"].clone();
+        assert_eq!(due("1795350600000"), json!(1_795_350_600_000_i64));
+        assert_eq!(due("2026-11-22T12:30:00Z"), json!("2026-11-22T12:30:00Z"));
+    }
+
+    #[test]
+    fn names_are_escaped_in_paths_and_queries() {
+        assert_eq!(
+            call("duly settle a/b x?y paid").0,
+            "POST /v1/queues/a%2Fb/deadlines/x%3Fy/settle"
+        );
+        assert_eq!(
+            call("duly list orders --key-prefix a&b --cursor x=").0,
+            "GET /v1/queues/orders/deadlines?key_prefix=a%26b&limit=100&cursor=x%3D"
+        );
+    }
+}

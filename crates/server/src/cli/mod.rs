@@ -1,0 +1,114 @@
+//! The command line: what `duly` does when it is typed.
+//!
+//! `serve` and `demo` become the server; everything else is one request to a running one, over the
+//! same HTTP API that anybody else uses. This file ties the parts together: words (`args`), requests
+//! (`call`), what people see (`show`, `table`, `print`) and how it ends (`exit`).
+
+mod args;
+mod ask;
+mod call;
+mod exit;
+mod print;
+mod show;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::config::{self, DEFAULT_FILE, Environment, Flag, Settings};
+use crate::{demo, log, run};
+use args::{CommandLine, Config, Demo, Serve, Verb};
+use exit::Exit;
+
+/// Runs what was typed; the exit status is documented in the help.
+pub fn main() -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            // Help and version come this way too; whoever hung up does not want them.
+            drop(error.print());
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let environment = Environment::of_the_process();
+    match line.verb {
+        Verb::Serve(args) => serve(&args, &environment),
+        Verb::Demo(args) => demonstrate(&args, &environment),
+        Verb::Config(args) => configuration(&args, &environment).into(),
+        verb => ask::run(verb, &environment).into(),
+    }
+}
+
+fn serve(args: &Serve, environment: &Environment) -> ExitCode {
+    let flags = [
+        flag("--data", "data", args.data.as_deref()),
+        flag("--http", "http.listen", args.http.as_deref()),
+        flag("--clock", "clock.source", args.clock.as_deref()),
+    ];
+    let flags: Vec<Flag> = flags.into_iter().flatten().collect();
+    match Settings::load(args.config.as_deref(), environment, &flags) {
+        Ok(settings) => {
+            begin_log(&settings, environment);
+            finish(run::serve(settings, None))
+        }
+        Err(mistake) => bad_configuration(&mistake).into(),
+    }
+}
+
+fn demonstrate(args: &Demo, environment: &Environment) -> ExitCode {
+    let flags: Vec<Flag> =
+        flag("--http", "http.listen", args.http.as_deref()).into_iter().collect();
+    // The demonstration is a whole of its own: neither DULY_CONFIG nor DULY_DATA means it.
+    let settings = match Settings::parse("demo", "", &Environment::default(), &flags) {
+        Ok(settings) => settings,
+        Err(mistake) => return bad_configuration(&mistake).into(),
+    };
+    match demo::open(&args.data, settings) {
+        Ok((settings, shop)) => {
+            begin_log(&settings, environment);
+            print::out(&demo::welcome(&settings, &args.data));
+            finish(run::serve(settings, Some(shop)))
+        }
+        Err(fault) => finish(Err(fault)),
+    }
+}
+
+fn configuration(args: &Config, environment: &Environment) -> Exit {
+    let Some(file) = &args.check else {
+        print::out(DEFAULT_FILE);
+        return Exit::Done;
+    };
+    match Settings::load(Some(file), environment, &[]) {
+        Ok(_) => {
+            print::out(&format!("{} is good\n", print::clean(&file.display().to_string())));
+            Exit::Done
+        }
+        Err(mistake) => bad_configuration(&mistake),
+    }
+}
+
+fn flag(name: &'static str, key: &'static str, value: Option<&str>) -> Option<Flag> {
+    value.map(|value| Flag { name, key, value: value.to_owned() })
+}
+
+fn begin_log(settings: &Settings, environment: &Environment) {
+    log::begin(settings.log, environment.get("NO_COLOR").is_some());
+    for variable in config::unknown_variables(environment) {
+        tracing::warn!(variable, "this variable is not a setting; see `duly config`");
+    }
+}
+
+fn bad_configuration(mistake: &config::BadConfig) -> Exit {
+    print::complain(mistake, Some("`duly config` prints every key with its meaning"));
+    Exit::BadConfig
+}
+
+/// How a server ended: by itself, or because it could not go on.
+fn finish(ended: anyhow::Result<ExitCode>) -> ExitCode {
+    ended.unwrap_or_else(|fault| {
+        let exit = Exit::of_fault(&fault);
+        print::complain(format!("{fault:#}"), exit.hint());
+        exit.into()
+    })
+}

@@ -1,0 +1,143 @@
+//! One request to a Duly server and its answer: the public API as its callers see it.
+//!
+//! The command line and the demonstration shop talk to the server through this and nothing else. It
+//! knows addresses and bytes; what a request says and what an answer means is the caller's. Plain
+//! HTTP only, because that is what the server speaks.
+
+use std::fmt;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, Uri};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// Longer than any answer takes; a server that is silent for so long is as good as away.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// What may stand in a path or a query as it is.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A server, by its address.
+#[derive(Clone, Debug)]
+pub struct Client {
+    base: String,
+    pool: Pool<HttpConnector, Full<Bytes>>,
+}
+
+/// What the server said.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, whole.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// Was it a yes?
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The body as JSON; null if it is none.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// The server gave no answer: nobody knows whether it heard the request.
+#[derive(Clone, Debug)]
+pub struct NoAnswer {
+    base: String,
+    why: String,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no answer from {}: {}", self.base, self.why)
+    }
+}
+
+impl std::error::Error for NoAnswer {}
+
+impl Client {
+    /// A client for the server at `url`, such as `http://127.0.0.1:7830`; the error says what is wrong with it.
+    pub fn new(url: &str) -> Result<Client, String> {
+        let base = url.trim_end_matches('/');
+        let uri: Uri = base.parse().map_err(|_| format!("{url:?} is not a URL"))?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err("https is not spoken; use http://".to_owned()),
+            _ => return Err(format!("{url:?} is not a URL; write http://127.0.0.1:7830")),
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(format!("{url:?} has a path; only host and port are asked for"));
+        }
+        let pool = Pool::builder(TokioExecutor::new()).build_http();
+        Ok(Client { base: base.to_owned(), pool })
+    }
+
+    /// Sends one request and waits for the whole answer. `path` begins with `/` and is escaped.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, NoAnswer> {
+        let no_answer = |why: String| NoAnswer { base: self.base.clone(), why };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header("content-type", "application/json")
+            .body(Full::new(body.into()))
+            .map_err(|error| no_answer(error.to_string()))?;
+        let exchange = async {
+            let response = self.pool.request(request).await.map_err(|error| root(&error))?;
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await.map_err(|error| root(&error))?;
+            Ok(Answer { status, body: body.to_bytes() })
+        };
+        match tokio::time::timeout(PATIENCE, exchange).await {
+            Ok(answer) => answer.map_err(no_answer),
+            Err(_) => Err(no_answer(format!("silent for {} seconds", PATIENCE.as_secs()))),
+        }
+    }
+}
+
+/// A segment of a path or a value of a query, escaped.
+pub fn escaped(text: &str) -> String {
+    utf8_percent_encode(text, ESCAPED).to_string()
+}
+
+/// The innermost reason, which is the one that people understand ("connection refused").
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(inner) = error.source() {
+        error = inner;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Client, escaped};
+
+    #[test]
+    fn only_plain_http_and_no_path() {
+        for url in ["http://127.0.0.1:7830", "http://localhost:7830/", "http://[::1]:1"] {
+            assert!(Client::new(url).is_ok(), "{url}");
+        }
+        for url in ["", "127.0.0.1:7830", "https://x", "http://x/v1", "redis://x", "http://x/?a"] {
+            assert!(Client::new(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn keys_are_escaped_whole() {
+        assert_eq!(escaped("a/b c?é"), "a%2Fb%20c%3F%C3%A9");
+        assert_eq!(escaped("order-42.x_~"), "order-42.x_~");
+    }
+}
