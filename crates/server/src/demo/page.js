@@ -147,7 +147,7 @@ function showLateness({ count, median_ms, max_ms, bars }) {
     count.textContent = bar.count ? number.format(bar.count) : "";
     column.style.height = `${(bar.count / most) * 4.25}rem`;
     column.classList.toggle("empty-bar", bar.count === 0);
-    to.textContent = bar.to_ms === null ? "more" : `${bar.to_ms < 1000 ? `${bar.to_ms} ms` : "1 s"}`;
+    to.textContent = bar.to_ms === null ? "more" : bar.to_ms;
     list.children[index].title = bar.to_ms === null
       ? `${bar.count} orders more than ${span(before)} late`
       : `${bar.count} orders up to ${span(bar.to_ms)} late`;
@@ -270,7 +270,8 @@ function move() {
   if (rush.unpaid > 0) {
     const left = rush.payBy - now;
     byId("rush-unpaid").textContent = number.format(rush.unpaid);
-    byId("rush-remaining").textContent = left > 0 ? `due in ${countdown(left)}` : "being cancelled";
+    byId("rush-remaining").textContent = 
+      left > HURRY_MS ? `due in ${countdown(left)}` : left > 0 ? `due in ${countdown(left)} s` : "being cancelled";
     byId("rush-level").style.width = `${(rush.unpaid / rush.most) * 100}%`;
   }
 }
@@ -288,7 +289,12 @@ function frame(time) {
 // Listening
 
 for (const button of document.querySelectorAll("[data-within]")) {
-  button.addEventListener("click", () => tell("orders", { within: button.dataset.within }));
+  button.addEventListener("click", async () => {
+    await tell("orders", { within: button.dataset.within });
+    // On a phone the orders are further down.
+    const below = byId("orders").getBoundingClientRect().top > innerHeight - 80;
+    if (below) byId("orders-title").scrollIntoView({ behavior: calm.matches ? "auto" : "smooth" });
+  });
 }
 byId("place-1000").addEventListener("click", async ({ currentTarget: button }) => {
   button.disabled = true;
