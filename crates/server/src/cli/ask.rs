@@ -5,6 +5,7 @@
 
 use std::io::{IsTerminal as _, Read as _};
 
+use duly_engine::time::Time;
 use hyper::Method;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -217,18 +218,17 @@ impl Session {
 
     async fn stats(&self, args: &Stats) -> Result<(), Stop> {
         let Some(answer) = self.ask(call::stats(args)).await? else { return Ok(()) };
-        let view = View { output: self.output, now: clock::wall() };
-        if args.queue.is_some() {
-            let mut text = view.stats(std::slice::from_ref(&answer));
-            let outcomes = view.outcomes(&answer);
-            if !outcomes.is_empty() {
-                text.push('\n');
-                text.push_str(&outcomes);
+        // Nothing in these tables is relative to now.
+        let view = View { output: self.output, now: Time::ZERO };
+        let text = match answer.get("queue") {
+            Some(queue) => {
+                let outcomes = view.outcomes(queue);
+                let gap = if outcomes.is_empty() { "" } else { "\n" };
+                format!("{}{gap}{outcomes}", view.stats(std::slice::from_ref(queue)))
             }
-            print::out(&text);
-        } else {
-            print::out(&view.stats(answer["queues"].as_array().map_or(&[], Vec::as_slice)));
-        }
+            None => view.stats(answer["queues"].as_array().map_or(&[], Vec::as_slice)),
+        };
+        print::out(&text);
         Ok(())
     }
 

@@ -318,6 +318,27 @@ KEY  STATE          DUE                                  ATTEMPTS  LAST ERROR
     }
 
     #[test]
+    fn figures_of_queues_line_up_and_outcomes_follow() {
+        let queue = json!({
+            "name": "orders", "paused": true, "lapse_paused": false,
+            "now": {"pending": 1200, "ready": 1, "leased": 0, "dead": 2},
+            "total": {"settled": {"paid": 40, "cancelled_by_customer": 2}, "lapsed": 7, "too_late": 1}
+        });
+        let expected = "\
+QUEUE   PENDING  READY  LEASED  DEAD  SETTLED  LAPSED  TOO LATE
+orders     1200      1       0     2       42       7         1  paused
+";
+        assert_eq!(view().stats(std::slice::from_ref(&queue)), expected);
+        let expected = "\
+OUTCOME                COUNT
+cancelled_by_customer      2
+paid                      40
+";
+        assert_eq!(view().outcomes(&queue), expected);
+        assert_eq!(view().outcomes(&json!({"total": {"settled": {}}})), "");
+    }
+
+    #[test]
     fn one_line_says_where_a_deadline_stands() {
         let record = json!({"queue": "orders", "key": "42", "state": "pending",
             "due": "2026-11-22T12:30:00.000Z"});
