@@ -28,11 +28,10 @@ pub(super) const GROUND: [&str; 6] = ["clock", "config", "log", "metrics", "poli
 /// For each module at the root of the server: what it may import besides itself and the ground.
 ///
 /// `main → cli → run → {listen, deliver, watch, dashboard} → handle`; the driver answers what is asked
-/// through `Handle`, and only `run` knows both. The command line starts the server through `run`, with
-/// the demonstration's pages beside it if asked, and otherwise speaks HTTP through `client`, as the
-/// demonstration shop does.
+/// through `Handle`, and only `run` knows both. The command line starts the server or the demonstration
+/// and otherwise speaks HTTP through `client`, as the demonstration shop does.
 pub(super) const SERVER: [(&str, &[&str]); 18] = [
-    ("main", &["cli", "run"]),
+    ("main", &["cli"]),
     ("cli", &["run", "demo", "client"]),
     ("run", &["listen", "deliver", "watch", "dashboard", "handle", "driver"]),
     ("listen", &["handle"]),
