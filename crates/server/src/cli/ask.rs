@@ -136,7 +136,7 @@ impl Session {
     /// What time it is for the server; distances are measured from there.
     async fn view(&self) -> View {
         let said = match self.client.send(Method::GET, "/v1/clock", "").await {
-            Ok(answer) => show::instant(&answer.json(), "/now"),
+            Ok(answer) => show::instant(&answer.json(), "/clock/now"),
             Err(_) => None,
         };
         View { output: self.output, now: said.unwrap_or_else(clock::wall) }
@@ -302,6 +302,8 @@ fn refusal(problem: &Value, status: u16) -> String {
         ("lapsed", "/deadline/lapsed_at"),
         ("delivery", "/deadline/delivery/id"),
         ("acted", "/acted"),
+        ("latest", "/latest"),
+        ("left", "/left"),
     ] {
         if let Some(value) = show::string(problem, at) {
             text = format!("{text}; {label} {value}");

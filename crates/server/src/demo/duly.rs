@@ -87,7 +87,7 @@ impl Duly {
     /// What time it is for Duly, which is what decides.
     pub(super) async fn now(&self) -> Result<String, No> {
         let answer = self.ask(Method::GET, "/v1/clock", String::new()).await?;
-        text(&answer["now"])
+        text(&answer["clock"]["now"])
     }
 
     async fn ask(&self, method: Method, path: &str, body: String) -> Result<Value, No> {
