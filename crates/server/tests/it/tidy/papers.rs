@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 pub(super) const ERRORS: &str = "docs/errors.md";
 
 /// Codes in the product's source, each with the file it stands in: the strings of every function
-/// named `code` or `as_code`, and every string given to a field named `code`.
+/// named `code` or `as_code`, every string given to a field named `code`, and every string that a
+/// table gives to a name in capitals (`BAD_KEY = "bad_key", …`).
 pub(super) fn codes(source: &Source) -> Vec<(String, String)> {
     let product = source.path.starts_with("crates/") && source.path.contains("/src/");
     if !product || source.path.starts_with("crates/sim/") {
@@ -30,6 +31,13 @@ pub(super) fn codes(source: &Source) -> Vec<(String, String)> {
             found.insert(text.clone());
         }
     }
+    for window in source.tokens.windows(4) {
+        let capitals = window[0].word().is_some_and(|word| word == word.to_uppercase());
+        let given = window[1].is('=') && window[3].is(',');
+        if let (true, true, Kind::Text(text)) = (capitals, given, &window[2].kind) {
+            found.insert(text.clone());
+        }
+    }
     found
         .into_iter()
         .filter(|text| text.contains('_') || text.len() > 3)
@@ -40,11 +48,14 @@ pub(super) fn codes(source: &Source) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Codes that the document does not name as `` `code` ``.
+/// Codes that the document names neither as `` `code` `` nor as a heading.
 pub(super) fn unexplained(codes: &[(String, String)], document: &str) -> Vec<Complaint> {
     codes
         .iter()
         .filter(|(code, _)| !document.contains(&format!("`{code}`")))
+        .filter(|(code, _)| {
+            !document.lines().any(|line| line.trim_start_matches('#').trim() == code)
+        })
         .map(|(code, path)| format!("{path}: `{code}` is not explained in {ERRORS}"))
         .collect()
 }

@@ -47,6 +47,7 @@ fn an_import_against_the_direction_is_refused_however_it_is_written() {
         ("handle.rs", "use crate::run;"),
         ("cli/mod.rs", "use crate::handle::Handle;"),
         ("demo/mod.rs", "use crate::listen;"),
+        ("demo/mod.rs", "use crate::cli;"),
         ("dashboard/mod.rs", "use crate::handle;"),
         ("units.rs", "use crate::config;"),
         ("main.rs", "use duly::driver;"),
@@ -58,7 +59,7 @@ fn an_import_against_the_direction_is_refused_however_it_is_written() {
 #[test]
 fn an_import_with_the_direction_is_accepted() {
     for (file, text) in [
-        ("main.rs", "use duly::run;"),
+        ("main.rs", "use duly::cli;"),
         ("run.rs", "use crate::{deliver, listen, handle::Handle};"),
         ("deliver/webhook.rs", "use crate::handle::Handle;\nuse super::Attempt;"),
         ("deliver/mod.rs", "mod tests { use super::*; }"),
@@ -164,12 +165,13 @@ fn a_code_without_its_explanation_is_refused() {
     let source = Source::read(
         "crates/engine/src/answer.rs",
         "fn code(&self) -> &str { match self { A => \"too_late\", B => \"lease_lost\" } }\n\
-         fn other() { \"not_a_code\"; }\n fn f() { Problem { code: \"bad_json\" } }",
+         fn other() { \"not_a_code\"; }\n\
+         kinds! { BAD_KEY = \"bad_key\", 400, \"no\"; }\n fn f() { Problem { code: \"bad_json\" } }",
     );
     let codes = papers::codes(&source);
     let names: Vec<&str> = codes.iter().map(|(code, _)| code.as_str()).collect();
-    assert_eq!(names, ["bad_json", "lease_lost", "too_late"]);
-    assert_eq!(papers::unexplained(&codes, "## `too_late`\n## `bad_json`").len(), 1);
+    assert_eq!(names, ["bad_json", "bad_key", "lease_lost", "too_late"]);
+    assert_eq!(papers::unexplained(&codes, "## `too_late`\n## bad_key\n`bad_json`").len(), 1);
 }
 
 #[test]
