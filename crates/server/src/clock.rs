@@ -38,12 +38,6 @@ impl Clock {
         }
     }
 
-    /// How long until the wall clock shows this time.
-    pub fn until(&self, at: Time) -> Duration {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Duration::from_millis(at.millis()).saturating_sub(now)
-    }
-
     /// Moves a manual clock; `None` when this is not one.
     pub fn advance(&self, by: Span) -> Option<Time> {
         match self {
@@ -65,6 +59,12 @@ impl Clock {
 pub fn wall() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// How long until the wall clock shows this time.
+pub fn until(at: Time) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_millis(at.millis()).saturating_sub(now)
 }
 
 /// The clock that measures how long something took.

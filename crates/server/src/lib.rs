@@ -1,5 +1,6 @@
 //! The deadline server as a library: what `main` runs and what tests drive.
 
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;

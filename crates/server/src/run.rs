@@ -142,7 +142,7 @@ impl Server {
     /// Stops in order; everything that was answered is on the disk afterwards.
     pub async fn stop(self) {
         // The listener may have ended by itself, and then nobody hears it.
-        drop(self.stopping.send(true));
+        self.stopping.send(true).unwrap_or_default();
         if let Some(listening) = self.listening
             && let Err(error) = listening.await
         {
@@ -197,7 +197,6 @@ fn deliver_settings(settings: &Settings) -> DeliverSettings {
         guard: Guard {
             allow_private: settings.webhook_allow_private,
             allow_loopback: loopback_only,
-            ..Guard::default()
         },
         databases: settings.databases.clone(),
         sql: settings.sql.clone(),

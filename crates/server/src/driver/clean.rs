@@ -37,7 +37,7 @@ pub(super) struct Cleaning {
 
 /// What the cleaner's thread should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Errand {
+pub(crate) enum Errand {
     /// Begin with the first records of this segment.
     Begin(u32),
     /// Go on with the next records.

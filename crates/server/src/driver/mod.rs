@@ -217,9 +217,8 @@ impl Driver {
             Some((queue, key)) if !self.parts.archived_keys.may_hold(queue.as_str(), key) => {
                 Known::Absent
             }
-            Some(_) => Known::Unasked,
-            // By number, or not about one deadline.
-            None => Known::Unasked,
+            // It may be; or the command names a number, or no deadline at all.
+            _ => Known::Unasked,
         };
         if known == Known::Absent {
             let answer = self.parts.engine.decide(command, known);
@@ -329,8 +328,8 @@ impl Driver {
         }
         if self.parts.placer.needs_base() {
             let base = self.parts.engine.base();
-            let (placed, _) = place(&mut self.parts.placer, Kind::Base, base);
-            records.push(placed);
+            let (record, _) = place(&mut self.parts.placer, Kind::Base, base);
+            records.push(record);
             self.segments_changed();
         }
         let spares = self.parts.placer.spares();
@@ -341,7 +340,7 @@ impl Driver {
     fn segments_changed(&mut self) {
         self.pins = Pins::of(&self.parts.placer);
         // A nudge that is already waiting is as good; an allocator that has ended needs none.
-        drop(self.parts.nudge.try_send(()));
+        self.parts.nudge.try_send(()).unwrap_or_default();
     }
 
     fn finish(&mut self, mut records: Vec<Placed>) -> Release {
@@ -360,8 +359,8 @@ impl Driver {
         let mut answered = std::mem::take(&mut self.answered);
         if step.count > 0 {
             self.last_write = step.at;
-            let (placed, (segment, offset)) = place(&mut self.parts.placer, Kind::Facts, step);
-            records.push(placed);
+            let (record, (segment, offset)) = place(&mut self.parts.placer, Kind::Facts, step);
+            records.push(record);
             self.parts.engine.placed(segment, offset);
             let of_answered = answered.iter_mut().flat_map(|answered| &mut answered.answers);
             let of_answers = of_answered.chain(self.asks.answers_mut()).flat_map(payloads_of);
@@ -404,9 +403,9 @@ pub(crate) fn has_room(spares: usize) -> bool {
 
 /// Places the facts of a step; says in which segment they will lie, and where in it they begin.
 fn place(placer: &mut Placer, kind: Kind, step: Step) -> (Placed, (u32, u32)) {
-    let placed = placer.place(kind, step.first_seq, step.count, step.at.millis(), step.facts);
-    let lies = (placed.segment(), placed.offset_of_facts());
-    (placed, lies)
+    let record = placer.place(kind, step.first_seq, step.count, step.at.millis(), step.facts);
+    let lies = (record.segment(), record.offset_of_facts());
+    (record, lies)
 }
 
 /// The (queue, key) that a command is about.

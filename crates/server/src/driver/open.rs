@@ -28,27 +28,27 @@ use crate::metrics::Metrics;
 
 /// Where and how to keep things.
 #[derive(Clone, Debug)]
-pub struct StoreSettings {
+pub(crate) struct StoreSettings {
     /// Length of a journal segment, in bytes.
-    pub segment_bytes: u64,
+    pub(crate) segment_bytes: u64,
     /// Spare segments kept in reserve.
-    pub reserve: usize,
+    pub(crate) reserve: usize,
     /// The journal may grow to this, in bytes, before it is cleaned.
-    pub keep_bytes: u64,
+    pub(crate) keep_bytes: u64,
 }
 
 /// A driver at work.
-pub struct Running {
+pub(crate) struct Running {
     /// The way to it.
-    pub handle: Handle,
+    pub(crate) handle: Handle,
     /// What it hands out.
-    pub attempts: Attempts,
+    pub(crate) attempts: Attempts,
     /// Ends when it has stopped and everything is on the disk.
-    pub ended: JoinHandle<()>,
+    pub(crate) ended: JoinHandle<()>,
 }
 
 /// Opens a data directory and starts the driver over it.
-pub fn open(
+pub(crate) fn open(
     data: &Path,
     store: &StoreSettings,
     limits: Limits,

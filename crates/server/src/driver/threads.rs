@@ -116,7 +116,7 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
     let (outlets, unarchived, filling) = (crew.outlets, crew.unarchived, crew.filling);
     let pins = Pins::of(&parts.placer);
     let vitals = Arc::clone(&parts.vitals);
-    let (releases, released) = sync_channel::<Release>(0);
+    let (releases, to_write) = sync_channel::<Release>(0);
     let (finals, to_archive) = channel::<Feed>();
     let (wanted, to_find) = channel::<Wanted>();
     let (errands, to_clean) = channel::<Clean>();
@@ -134,7 +134,7 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
         let feed = Feed { effects: unarchived, last_seq, pins, retention: None };
         drop(finals.send(feed));
         let readers = Readers { wanted, errands };
-        journal(writer, &released, &vitals, &outlets, &finals, &readers);
+        journal(writer, &to_write, &vitals, &outlets, &finals, &readers);
     });
     spawn("driver", move || {
         drive(Driver::new(parts), &clock, &inbox, &releases);
@@ -200,7 +200,7 @@ fn wait(
         let due = driver.next_wake().is_some_and(|at| at <= clock.read().wall);
         return if due { Ok(None) } else { inbox.recv().map(Some).map_err(|_| Gone) };
     }
-    let until_due = driver.next_wake().map_or(LOOK_AT_CLOCK, |at| clock.until(at));
+    let until_due = driver.next_wake().map_or(LOOK_AT_CLOCK, crate::clock::until);
     match inbox.recv_timeout(until_due.min(LOOK_AT_CLOCK)) {
         Ok(message) => Ok(Some(message)),
         Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -235,13 +235,13 @@ struct Readers {
 
 fn journal(
     mut writer: Writer,
-    released: &Receiver<Release>,
+    to_write: &Receiver<Release>,
     vitals: &Vitals,
     outlets: &Outlets,
     finals: &Sender<Feed>,
     readers: &Readers,
 ) {
-    while let Ok(release) = released.recv() {
+    while let Ok(release) = to_write.recv() {
         if !release.records.is_empty() {
             let begun = crate::clock::stopwatch();
             for record in release.records {
@@ -443,7 +443,7 @@ fn read_segment(
     segment: &Segment,
     to_clean: &Receiver<Clean>,
     inbox: &Sender<Message>,
-) -> Result<(), duly_store::Error> {
+) -> Result<(), Error> {
     let mut scan = segment.scan()?;
     let mut ended = false;
     while !ended {
