@@ -5,4 +5,5 @@
 //! binary from outside (kills, browsers, other people's clients) live in `tests/` at the root of
 //! the repository.
 
+mod deliveries;
 mod tidy;
