@@ -10,19 +10,20 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use duly_engine::answer::{Answer, Known, Leased, Refusal, Wanted};
+use duly_engine::answer::{Answer, Leased, Refusal};
 use duly_engine::command::{Command, Filter, Scan};
 use duly_engine::deadline::Deadline;
 use duly_engine::id::{DeadlineId, QueueName};
-use duly_engine::queue::Target;
 use duly_engine::time::{Span, Time};
 use duly_store::archive;
-use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::Clock;
 use crate::driver::threads::fail;
-use crate::driver::{OldRecord, Pins, Reply, Vitals, has_room, payloads_of};
+use crate::driver::{Ask, Door, Message, Reply, Vitals, Wait, has_room, payloads_of};
+use crate::metrics::Health;
+
+pub use crate::driver::{Attempt, Attempts};
 
 /// Requests that may be on their way through the driver at once; more wait their turn.
 const REQUESTS_UNDER_WAY: usize = 65_536;
@@ -40,60 +41,6 @@ pub struct Page {
     pub next: Option<(Time, DeadlineId)>,
 }
 
-/// How the server is, for health checks and metrics.
-#[derive(Clone, Copy, Debug)]
-pub struct Health {
-    /// Lapses and leases can be written.
-    pub ready: bool,
-    /// Spare journal segments in reserve.
-    pub spare_segments: usize,
-    /// Final records on their way to the archive.
-    pub archive_lag: u64,
-}
-
-/// Lapses on their way to a target, together: the deliverers answer each with a verdict.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    /// Where.
-    pub target: Target,
-    /// What.
-    pub deliveries: Vec<Leased>,
-}
-
-/// What travels to the driver.
-pub(crate) enum Message {
-    /// Commands to decide in order, in one step as far as it has room; the answers come together.
-    Ask(Ask),
-    /// A worker that waits until something in a pull queue may be leased.
-    Lease(Wait),
-    /// A look-up in the archive came back.
-    Found(Wanted, Known),
-    /// The next records of the segment that is being cleaned; `true` with the last of them.
-    Restate(Vec<OldRecord>, bool),
-    /// Look again: a manual clock has moved, or the archive has come further.
-    Wake,
-    /// Finish what is under way and stop.
-    Stop,
-}
-
-/// One request of commands.
-pub(crate) struct Ask {
-    /// What is asked.
-    pub(crate) commands: Vec<Command>,
-    /// Where the answers go; nobody may be there any more.
-    pub(crate) reply: oneshot::Sender<Reply>,
-    /// Its share of [`REQUESTS_UNDER_WAY`], held until the answers have left.
-    pub(crate) permit: OwnedSemaphorePermit,
-}
-
-/// A lease that may wait.
-pub(crate) struct Wait {
-    /// The lease.
-    pub(crate) ask: Ask,
-    /// From which queue.
-    pub(crate) queue: QueueName,
-}
-
 /// A cheap, cloneable way to the driver.
 #[derive(Clone)]
 pub struct Handle {
@@ -105,16 +52,15 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// A way to the driver that reads the other end of `inbox`.
-    pub(crate) fn new(
-        inbox: mpsc::Sender<Message>,
-        clock: Arc<Clock>,
-        vitals: Arc<Vitals>,
-        archive: archive::Reader,
-    ) -> Handle {
-        let permits = Arc::new(Semaphore::new(REQUESTS_UNDER_WAY));
-        let archive = Arc::new(Mutex::new(archive));
-        Handle { inbox, permits, clock, vitals, archive }
+    /// A way through this door.
+    pub(crate) fn new(door: Door) -> Handle {
+        Handle {
+            inbox: door.inbox,
+            permits: Arc::new(Semaphore::new(REQUESTS_UNDER_WAY)),
+            clock: door.clock,
+            vitals: door.vitals,
+            archive: Arc::new(Mutex::new(door.archive)),
+        }
     }
 
     /// Lets the driver finish what it has been asked and stop.
@@ -258,20 +204,6 @@ fn fetched(reply: Reply) -> Vec<Answer> {
         reply.pins.fetch(payload);
     }
     answers
-}
-
-/// The attempts that the driver hands out, payloads fetched.
-pub struct Attempts(pub(crate) UnboundedReceiver<(Attempt, Pins)>);
-
-impl Attempts {
-    /// The next attempt; none when the driver has stopped.
-    pub async fn next(&mut self) -> Option<Attempt> {
-        let (mut attempt, pins) = self.0.recv().await?;
-        for delivery in &mut attempt.deliveries {
-            pins.fetch(&mut delivery.payload);
-        }
-        Some(attempt)
-    }
 }
 
 /// The first `limit` of both lists by (due, id). A record on its way to the archive is in both.

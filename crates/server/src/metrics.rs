@@ -20,8 +20,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::handle::Health;
-
 /// Bounds of the lateness histogram, in microseconds: 1 ms to 1 h.
 const LATENESS: &[u64] = &[
     1_000,
@@ -51,6 +49,17 @@ type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge>;
 type Count = fn(&QueueView) -> u64;
 type Counters = Family<Labels, Counter>;
+
+/// How the server is, for health checks and metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    /// Lapses and leases can be written.
+    pub ready: bool,
+    /// Spare journal segments in reserve.
+    pub spare_segments: usize,
+    /// Final records on their way to the archive.
+    pub archive_lag: u64,
+}
 
 /// What is recorded while the server runs; cheap to clone, every clone is the same.
 #[derive(Clone, Debug)]

@@ -99,7 +99,7 @@ impl Server {
             },
             metrics.clone(),
         )?;
-        let handle = running.handle;
+        let handle = Handle::new(running.door);
         declare(&handle, &settings).await?;
         let deliverers =
             Deliverers::start(handle.clone(), &deliver_settings(&settings), running.attempts)?;

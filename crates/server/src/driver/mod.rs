@@ -8,6 +8,7 @@
 
 mod asks;
 mod clean;
+mod inbox;
 mod lookups;
 pub(crate) mod open;
 mod retention;
@@ -32,9 +33,11 @@ use duly_store::journal::{Kind, Placed, Placer};
 
 pub(crate) use asks::{Answered, Reply};
 pub(crate) use clean::OldRecord;
+pub(crate) use inbox::{Ask, Message, Wait};
+pub use inbox::{Attempt, Attempts};
+pub(crate) use open::Door;
 pub(crate) use segments::Pins;
 
-use crate::handle::{Ask, Message, Wait};
 use asks::{Asks, Place};
 use clean::{Cleaning, Errand};
 use lookups::LookUps;

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::{channel, sync_channel};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use anyhow::Context;
@@ -21,9 +21,8 @@ use duly_store::{Directory, FreshIdentity, archive};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::threads::{Crew, Outlets, start};
-use super::{Parts, Vitals};
+use super::{Attempts, Message, Parts, Vitals};
 use crate::clock::Clock;
-use crate::handle::{Attempts, Handle};
 use crate::metrics::Metrics;
 
 /// Where and how to keep things.
@@ -40,11 +39,23 @@ pub(crate) struct StoreSettings {
 /// A driver at work.
 pub(crate) struct Running {
     /// The way to it.
-    pub(crate) handle: Handle,
+    pub(crate) door: Door,
     /// What it hands out.
     pub(crate) attempts: Attempts,
     /// Ends when it has stopped and everything is on the disk.
     pub(crate) ended: JoinHandle<()>,
+}
+
+/// What a way to the driver needs.
+pub(crate) struct Door {
+    /// Where to ask.
+    pub(crate) inbox: Sender<Message>,
+    /// The driver's clock.
+    pub(crate) clock: Arc<Clock>,
+    /// Its figures.
+    pub(crate) vitals: Arc<Vitals>,
+    /// For lists.
+    pub(crate) archive: archive::Reader,
 }
 
 /// Opens a data directory and starts the driver over it.
@@ -107,8 +118,12 @@ pub(crate) fn open(
     let inbox = channel();
     let (nudge, nudged) = sync_channel(1);
     let (attempts, received) = unbounded_channel();
-    let handle =
-        Handle::new(inbox.0.clone(), Arc::clone(&clock), Arc::clone(&vitals), archive.reader()?);
+    let door = Door {
+        inbox: inbox.0.clone(),
+        clock: Arc::clone(&clock),
+        vitals: Arc::clone(&vitals),
+        archive: archive.reader()?,
+    };
     let ended = start(Crew {
         parts: Parts {
             engine,
@@ -130,7 +145,7 @@ pub(crate) fn open(
         outlets: Outlets { attempts, metrics, clock },
         unarchived,
     });
-    Ok(Running { handle, attempts: Attempts(received), ended })
+    Ok(Running { door, attempts: Attempts(received), ended })
 }
 
 fn half(seed: &[u8; 16], from: usize) -> u64 {

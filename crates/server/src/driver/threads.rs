@@ -32,9 +32,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::clean::Errand;
 use super::retention::Retention;
-use super::{Driver, OldRecord, Parts, Pins, Release, Vitals};
+use super::{Attempt, Driver, Message, OldRecord, Parts, Pins, Release, Vitals};
 use crate::clock::Clock;
-use crate::handle::{Attempt, Message};
 use crate::metrics::Metrics;
 
 /// Commands gathered into one step at most.

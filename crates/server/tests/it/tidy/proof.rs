@@ -43,7 +43,7 @@ fn an_import_against_the_direction_is_refused_however_it_is_written() {
         assert_eq!(found.len(), 1, "{text}: {found:?}");
     }
     for (file, text) in [
-        ("handle.rs", "use crate::driver::Driver;"),
+        ("driver/mod.rs", "use crate::handle::Handle;"),
         ("handle.rs", "use crate::run;"),
         ("cli/mod.rs", "use crate::handle::Handle;"),
         ("demo/mod.rs", "use crate::listen;"),

@@ -27,8 +27,8 @@ pub(super) const GROUND: [&str; 6] = ["clock", "config", "log", "metrics", "poli
 
 /// For each module at the root of the server: what it may import besides itself and the ground.
 ///
-/// `main → cli → run → {listen, deliver, watch, dashboard} → handle`; the driver answers what is asked
-/// through `Handle`, and only `run` knows both. The command line starts the server or the demonstration
+/// `main → cli → run → {listen, deliver, watch, dashboard} → handle → driver`; only `run` opens the
+/// driver, everybody else asks through `Handle`. The command line starts the server or the demonstration
 /// and otherwise speaks HTTP through `client`, as the demonstration shop does.
 pub(super) const SERVER: [(&str, &[&str]); 18] = [
     ("main", &["cli"]),
@@ -40,13 +40,13 @@ pub(super) const SERVER: [(&str, &[&str]); 18] = [
     ("demo", &["client"]),
     ("client", &[]),
     ("dashboard", &[]),
-    ("handle", &[]),
-    ("driver", &["handle"]),
+    ("handle", &["driver"]),
+    ("driver", &[]),
     ("sys", &[]),
     ("clock", &["sys"]),
     ("config", &["policy", "units"]),
     ("log", &["config"]),
-    ("metrics", &["handle"]),
+    ("metrics", &[]),
     ("policy", &["units"]),
     ("units", &[]),
 ];

@@ -1,0 +1,67 @@
+//! What travels to the driver and what it hands out.
+
+use duly_engine::answer::{Known, Leased, Wanted};
+use duly_engine::command::Command;
+use duly_engine::id::QueueName;
+use duly_engine::queue::Target;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::{OldRecord, Pins, Reply};
+
+/// What travels to the driver.
+pub(crate) enum Message {
+    /// Commands to decide in order, in one step as far as it has room; the answers come together.
+    Ask(Ask),
+    /// A worker that waits until something in a pull queue may be leased.
+    Lease(Wait),
+    /// A look-up in the archive came back.
+    Found(Wanted, Known),
+    /// The next records of the segment that is being cleaned; `true` with the last of them.
+    Restate(Vec<OldRecord>, bool),
+    /// Look again: a manual clock has moved, or the archive has come further.
+    Wake,
+    /// Finish what is under way and stop.
+    Stop,
+}
+
+/// One request of commands.
+pub(crate) struct Ask {
+    /// What is asked.
+    pub(crate) commands: Vec<Command>,
+    /// Where the answers go; nobody may be there any more.
+    pub(crate) reply: oneshot::Sender<Reply>,
+    /// Its share of what may be under way, held until the answers have left.
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+/// A lease that may wait.
+pub(crate) struct Wait {
+    /// The lease.
+    pub(crate) ask: Ask,
+    /// From which queue.
+    pub(crate) queue: QueueName,
+}
+
+/// Lapses on their way to a target, together: the deliverers answer each with a verdict.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Where.
+    pub target: Target,
+    /// What.
+    pub deliveries: Vec<Leased>,
+}
+
+/// The attempts that the driver hands out, payloads fetched.
+pub struct Attempts(pub(crate) UnboundedReceiver<(Attempt, Pins)>);
+
+impl Attempts {
+    /// The next attempt; none when the driver has stopped.
+    pub async fn next(&mut self) -> Option<Attempt> {
+        let (mut attempt, pins) = self.0.recv().await?;
+        for delivery in &mut attempt.deliveries {
+            pins.fetch(&mut delivery.payload);
+        }
+        Some(attempt)
+    }
+}
