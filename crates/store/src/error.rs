@@ -31,9 +31,10 @@ pub enum Error {
         /// What was expected there and what was found.
         detail: String,
     },
-    /// Another process holds this data directory. Exit status 75.
+    /// Another process holds this data directory (exit status 75), or writes into the archive, which
+    /// then has changed nothing and may try again.
     Locked {
-        /// The lock file.
+        /// The file that is locked.
         path: PathBuf,
     },
     /// A newer version of Duly wrote this directory. Exit status 65.
@@ -45,12 +46,13 @@ pub enum Error {
         /// The newest one this build can read.
         known: u32,
     },
-    /// There is no room even for what recovery itself must write. Exit status 74.
+    /// There is no room: for what recovery itself must write (exit status 74), or for the archive,
+    /// which then has changed nothing and may try again.
     Full {
-        /// The directory that is full.
+        /// What is full.
         path: PathBuf,
-        /// How many bytes were asked for.
-        wanted: u64,
+        /// How many bytes were asked for, if that is known.
+        wanted: Option<u64>,
     },
 }
 
@@ -76,15 +78,18 @@ impl fmt::Display for Error {
                 write!(f, "{} is corrupt at byte {offset}: {detail}", file.display())
             }
             Error::Locked { path } => {
-                write!(f, "another process is using this data directory ({})", path.display())
+                write!(f, "another process is using {}", path.display())
             }
             Error::NewerFormat { file, found, known } => write!(
                 f,
                 "{} has format {found}, and this version of Duly reads up to {known}",
                 file.display()
             ),
-            Error::Full { path, wanted } => {
-                write!(f, "no room for {wanted} bytes in {}", path.display())
+            Error::Full { path, wanted: None } => {
+                write!(f, "the disk is full: {}", path.display())
+            }
+            Error::Full { path, wanted: Some(bytes) } => {
+                write!(f, "the disk is full: no room for {bytes} bytes in {}", path.display())
             }
         }
     }

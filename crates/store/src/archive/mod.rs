@@ -53,7 +53,7 @@ impl Home {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 self.corrupt(0, error.to_string())
             }
-            Some(ErrorCode::DiskFull) => Error::Full { path: self.path.clone(), wanted: 0 },
+            Some(ErrorCode::DiskFull) => Error::Full { path: self.path.clone(), wanted: None },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 Error::Locked { path: self.path.clone() }
             }

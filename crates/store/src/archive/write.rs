@@ -65,9 +65,12 @@ pub struct Writer {
 type Totals = BTreeMap<(i64, i64, i64, String), (i64, i64)>;
 
 impl Writer {
-    /// Opens the archive of a data directory, or makes one. An archive that belongs to another
-    /// directory is [`Error::Corrupt`].
-    pub fn open(path: &Path, directory: &Directory) -> Result<Writer, Error> {
+    /// Opens the archive of a data directory, or makes one. `last_seq` is the last sequence of the
+    /// journal, which is opened first.
+    ///
+    /// An archive that belongs to another directory is [`Error::Corrupt`], and so is one that is ahead
+    /// of its journal: it would take facts to come for facts it has seen, and leave them out.
+    pub fn open(path: &Path, directory: &Directory, last_seq: Seq) -> Result<Writer, Error> {
         let (home, connection) = connect_to_write(path)?;
         let fault = home.fault("read the archive's progress");
         connection
@@ -78,19 +81,24 @@ impl Writer {
                 Ok((row.get(0)?, row.get(1)?))
             })
             .map_err(&fault)?;
+        let applied_seq = applied_seq.unsigned_abs();
         if owner != directory.id() {
             let detail = "the archive belongs to another data directory".to_owned();
             return Err(home.corrupt(0, detail));
         }
-        let expected: i64 = connection
-            .query_row("SELECT coalesce(max(row), 0) FROM records", [], |row| row.get(0))
-            .map_err(&fault)?;
+        if applied_seq > last_seq {
+            let detail = format!(
+                "the archive has seen sequence {applied_seq}, but the journal ends at {last_seq}"
+            );
+            return Err(home.corrupt(0, detail));
+        }
+        let expected = expected_rows(&connection).map_err(&fault)?;
         drop(fault);
         let mut writer = Writer {
-            filter: Arc::new(Filter::new(directory.hash_seed(), expected.unsigned_abs())),
+            filter: Arc::new(Filter::new(directory.hash_seed(), expected)),
             home,
             connection,
-            applied_seq: applied_seq.unsigned_abs(),
+            applied_seq,
             queues: HashMap::new(),
         };
         writer.read_queues()?;
@@ -167,6 +175,20 @@ impl Writer {
         self.queues = rows.collect::<rusqlite::Result<_>>().map_err(&fault)?;
         Ok(())
     }
+}
+
+/// About how many records there are, without counting them: the filter grows if it is too few.
+fn expected_rows(connection: &Connection) -> rusqlite::Result<u64> {
+    /// What a record takes at least, with its share of the indexes.
+    const ROW_BYTES: i64 = 300;
+    let rows: i64 = connection.query_row(
+        "SELECT coalesce(max(row) - min(row) + 1, 0) FROM records",
+        [],
+        |row| row.get(0),
+    )?;
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let bytes = (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?;
+    Ok(rows.min(bytes / ROW_BYTES).unsigned_abs())
 }
 
 /// Writes the items and returns what has become of the queues they touch.

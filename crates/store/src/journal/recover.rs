@@ -261,8 +261,10 @@ impl Recovery {
         }
         let name = spare_name(self.next_spare);
         self.next_spare += 1;
-        let file = reserve_file(&self.home, &name, length)?
-            .ok_or_else(|| Error::Full { path: self.home.disk.shown(DIRECTORY), wanted: length })?;
+        let file = reserve_file(&self.home, &name, length)?.ok_or_else(|| Error::Full {
+            path: self.home.disk.shown(DIRECTORY),
+            wanted: Some(length),
+        })?;
         Ok((name, file))
     }
 

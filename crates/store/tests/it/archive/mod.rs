@@ -302,16 +302,21 @@ fn the_filter_denies_strangers_and_nobody_else() {
 fn an_archive_of_another_directory_a_newer_version_or_no_archive_is_refused() {
     let shelf = Shelf::new();
     drop(shelf.open());
-    let other = Shelf::new().named(*b"other-01");
-    let foreign = duly_store::archive::Writer::open(&shelf.path(), &other.directory());
-    assert!(matches!(foreign.err(), Some(Error::Corrupt { .. })));
+    let shelf = shelf.named(*b"other-01");
+    assert!(matches!(shelf.try_open(0).err(), Some(Error::Corrupt { .. })));
     shelf.run("PRAGMA user_version = 2");
-    let newer = duly_store::archive::Writer::open(&shelf.path(), &shelf.directory());
-    assert!(matches!(newer.err(), Some(Error::NewerFormat { found: 2, .. })));
+    assert!(matches!(shelf.try_open(0).err(), Some(Error::NewerFormat { found: 2, .. })));
     let garbage = Shelf::new();
     std::fs::write(garbage.path(), vec![b'x'; 8192]).expect("the directory is there");
-    let none = duly_store::archive::Writer::open(&garbage.path(), &garbage.directory());
-    assert!(matches!(none.err(), Some(Error::Corrupt { .. })));
+    assert!(matches!(garbage.try_open(0).err(), Some(Error::Corrupt { .. })));
+}
+
+#[test]
+fn an_archive_that_is_ahead_of_its_journal_is_refused() {
+    let shelf = Shelf::new();
+    shelf.open().apply(&[keep(settled(7, "orders", "42"))], 9).expect("the disk is well");
+    assert!(matches!(shelf.try_open(8).err(), Some(Error::Corrupt { .. })));
+    assert_eq!(shelf.try_open(9).expect("the journal has it too").applied_seq(), 9);
 }
 
 #[test]
@@ -357,6 +362,30 @@ fn the_views_answer_what_a_shop_asks() {
     assert!(plan.contains("records_by_key"), "{plan}");
     let averages = "SELECT average_settle_ms, average_late_ms FROM daily WHERE queue = 'orders'";
     assert_eq!(shelf.ask(averages), ["1200000|7"]);
+}
+
+#[test]
+fn every_question_in_the_documentation_can_be_asked() {
+    let shelf = Shelf::new();
+    let mut writer = shelf.open();
+    let mut record = done(1, "orders", "42");
+    record.deadline.payload = json("{\"total\":\"19.90\"}");
+    writer.apply(&[keep(record), keep(settled(2, "orders", "43"))], 2).expect("the disk is well");
+    let documentation = include_str!("../../../../../docs/archive.md");
+    let blocks = documentation.split("```sql").skip(1).filter_map(|rest| rest.split("```").next());
+    let questions = blocks.flat_map(|block| block.split(';')).map(str::trim);
+    let mut asked = 0;
+    for question in questions.filter(|question| !question.is_empty()) {
+        let answer = shelf.ask(question);
+        let is_about_now = question.contains("'now'") || question.contains("> 60000");
+        assert!(is_about_now || !answer.is_empty(), "{question}");
+        asked += 1;
+    }
+    assert!(asked >= 6, "{asked} questions");
+    let plan = shelf.ask(
+        "EXPLAIN QUERY PLAN SELECT generation FROM deadlines WHERE queue = 'orders' AND key = '42'",
+    );
+    assert!(plan.join("\n").contains("records_by_key"), "{plan:?}");
 }
 
 #[test]

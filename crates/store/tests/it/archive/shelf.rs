@@ -14,7 +14,7 @@ use duly_engine::id::{
 use duly_engine::time::{Span, Time};
 use duly_store::archive::{Item, Writer};
 use duly_store::disk::MemoryDisk;
-use duly_store::{Directory, FreshIdentity};
+use duly_store::{Directory, Error, FreshIdentity};
 use rusqlite::types::ValueRef;
 
 /// 2026-11-22T12:00:00Z.
@@ -45,7 +45,11 @@ impl Shelf {
     }
 
     pub(crate) fn open(&self) -> Writer {
-        Writer::open(&self.path(), &self.directory()).expect("the archive opens")
+        self.try_open(u64::MAX).expect("the archive opens")
+    }
+
+    pub(crate) fn try_open(&self, last_seq: u64) -> Result<Writer, Error> {
+        Writer::open(&self.path(), &self.directory(), last_seq)
     }
 
     pub(crate) fn files(&self) -> Vec<PathBuf> {
