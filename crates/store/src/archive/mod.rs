@@ -82,8 +82,8 @@ fn connect_to_write(path: &Path) -> Result<(Home, Connection), Error> {
         .execute_batch(
             "PRAGMA journal_mode = WAL;
              PRAGMA synchronous = FULL;
-             PRAGMA wal_autocheckpoint = 16384;
-             PRAGMA cache_size = -65536;
+             PRAGMA wal_autocheckpoint = 65536;
+             PRAGMA cache_size = -262144;
              PRAGMA temp_store = MEMORY;",
         )
         .map_err(&fault)?;
