@@ -109,9 +109,10 @@ pub(crate) fn open(
     );
 
     let last_seq = report.next_seq - 1;
+    archive.check_journal(last_seq)?;
     let vitals = Arc::new(Vitals {
         durable: AtomicU64::new(last_seq),
-        archived: AtomicU64::new(applied.min(last_seq)),
+        archived: AtomicU64::new(applied),
         ..Vitals::default()
     });
     let clock = Arc::new(clock);

@@ -65,12 +65,9 @@ pub struct Writer {
 type Totals = BTreeMap<(i64, i64, i64, String), (i64, i64)>;
 
 impl Writer {
-    /// Opens the archive of a data directory, or makes one. `last_seq` is the last sequence of the
-    /// journal, which is opened first.
-    ///
-    /// An archive that belongs to another directory is [`Error::Corrupt`], and so is one that is ahead
-    /// of its journal: it would take facts to come for facts it has seen, and leave them out.
-    pub fn open(path: &Path, directory: &Directory, last_seq: Seq) -> Result<Writer, Error> {
+    /// Opens the archive of a data directory, or makes one. An archive that belongs to another
+    /// directory is [`Error::Corrupt`].
+    pub fn open(path: &Path, directory: &Directory) -> Result<Writer, Error> {
         let (home, connection) = connect_to_write(path)?;
         let fault = home.fault("read the archive's progress");
         connection
@@ -86,12 +83,6 @@ impl Writer {
             let detail = "the archive belongs to another data directory".to_owned();
             return Err(home.corrupt(0, detail));
         }
-        if applied_seq > last_seq {
-            let detail = format!(
-                "the archive has seen sequence {applied_seq}, but the journal ends at {last_seq}"
-            );
-            return Err(home.corrupt(0, detail));
-        }
         let expected = expected_rows(&connection).map_err(&fault)?;
         drop(fault);
         let mut writer = Writer {
@@ -103,6 +94,18 @@ impl Writer {
         };
         writer.read_queues()?;
         Ok(writer)
+    }
+
+    /// Compares the archive with its journal, which ends at `last_seq`. One that is ahead is
+    /// [`Error::Corrupt`]: it would take facts to come for facts it has seen, and leave them out.
+    pub fn check_journal(&self, last_seq: Seq) -> Result<(), Error> {
+        if self.applied_seq <= last_seq {
+            return Ok(());
+        }
+        let applied = self.applied_seq;
+        let detail =
+            format!("the archive has seen sequence {applied}, but the journal ends at {last_seq}");
+        Err(self.home.corrupt(0, detail))
     }
 
     /// Everything final up to this sequence is durably in the archive.

@@ -45,11 +45,11 @@ impl Shelf {
     }
 
     pub(crate) fn open(&self) -> Writer {
-        self.try_open(u64::MAX).expect("the archive opens")
+        self.try_open().expect("the archive opens")
     }
 
-    pub(crate) fn try_open(&self, last_seq: u64) -> Result<Writer, Error> {
-        Writer::open(&self.path(), &self.directory(), last_seq)
+    pub(crate) fn try_open(&self) -> Result<Writer, Error> {
+        Writer::open(&self.path(), &self.directory())
     }
 
     pub(crate) fn files(&self) -> Vec<PathBuf> {
