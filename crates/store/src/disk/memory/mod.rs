@@ -7,6 +7,7 @@
 //!
 //! It is deterministic: the same calls and the same seed give the same bytes. It models no speed.
 
+mod inode;
 mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,11 +15,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use self::inode::{Inode, Splitmix, Survival};
 use self::pages::Pages;
 use super::{Disk, File, Held, Open};
-
-/// The largest piece of an unsynced write that survives or is lost as one.
-const SECTOR: u64 = 512;
 
 /// How a call can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,32 +61,10 @@ struct State {
     full: bool,
 }
 
-#[derive(Clone, Default)]
-struct Inode {
-    cache: Pages,
-    platter: Pages,
-    unsynced: Vec<Change>,
-}
-
-#[derive(Clone)]
-enum Change {
-    Bytes { offset: u64, bytes: Vec<u8> },
-    Length(u64),
-}
-
 #[derive(Clone)]
 struct NameChange {
     directories: Vec<String>,
     sets: Vec<(String, Option<usize>)>,
-}
-
-/// How much of what was never synced a power cut leaves behind.
-#[derive(Clone, Copy)]
-enum Survival {
-    Nothing,
-    Everything,
-    Sectors,
-    Bytes,
 }
 
 impl MemoryDisk {
@@ -239,70 +216,6 @@ impl State {
 
     fn file(&mut self, handle: &Handle) -> io::Result<&mut Inode> {
         if handle.era == self.era { Ok(&mut self.files[handle.file]) } else { Err(broken()) }
-    }
-}
-
-impl Inode {
-    fn write(&mut self, bytes: &[u8], offset: u64) {
-        self.cache.write(bytes, offset);
-        self.unsynced.push(Change::Bytes { offset, bytes: bytes.to_vec() });
-    }
-
-    fn set_length(&mut self, length: u64) {
-        self.cache.set_length(length);
-        self.unsynced.push(Change::Length(length));
-    }
-
-    fn sync(&mut self) {
-        for change in std::mem::take(&mut self.unsynced) {
-            match change {
-                Change::Bytes { offset, bytes } => {
-                    self.platter.take_pages(&self.cache, offset, bytes.len() as u64);
-                }
-                Change::Length(length) => self.platter.set_length(length),
-            }
-        }
-        self.platter.set_length(self.cache.length);
-    }
-
-    fn lose_unsynced(&mut self, survival: Survival, random: &mut Splitmix) {
-        for change in std::mem::take(&mut self.unsynced) {
-            match (change, survival) {
-                (_, Survival::Nothing) => {}
-                (Change::Length(length), Survival::Everything) => self.platter.set_length(length),
-                (Change::Length(length), _) => {
-                    if random.next().is_multiple_of(2) {
-                        self.platter.set_length(length);
-                    }
-                }
-                (Change::Bytes { offset, bytes }, Survival::Everything) => {
-                    self.platter.write(&bytes, offset);
-                }
-                (Change::Bytes { offset, bytes }, _) => {
-                    self.keep_some(&bytes, offset, survival, random);
-                }
-            }
-        }
-        self.cache = self.platter.clone();
-    }
-
-    fn keep_some(&mut self, bytes: &[u8], offset: u64, how: Survival, random: &mut Splitmix) {
-        let mut done = 0;
-        while done < bytes.len() {
-            let to_boundary = SECTOR - (offset + done as u64) % SECTOR;
-            let step = (bytes.len() - done).min(usize::try_from(to_boundary).expect("one sector"));
-            let kept = match (random.next() % 3, how) {
-                (0, _) => 0,
-                (1, Survival::Bytes) => {
-                    usize::try_from(random.next() % (step as u64 + 1)).expect("part of a sector")
-                }
-                _ => step,
-            };
-            if kept > 0 {
-                self.platter.write(&bytes[done..done + kept], offset + done as u64);
-            }
-            done += step;
-        }
     }
 }
 
@@ -495,19 +408,6 @@ impl File for Handle {
         state.enter_whole()?;
         state.file(self)?.set_length(length);
         Ok(())
-    }
-}
-
-/// A small generator of well-mixed numbers, so that a seed is all a crash depends on.
-struct Splitmix(u64);
-
-impl Splitmix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
     }
 }
 
