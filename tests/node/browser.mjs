@@ -41,39 +41,44 @@ try {
   tell("it has a title", await page.title(), await page.title());
   await page.screenshot({ path: `${folder}/1-shop.png`, fullPage: true });
 
-  const order = async (seconds) => {
-    const before = await page.locator("[data-order]").count();
-    await page.fill("#seconds", String(seconds));
-    await page.click("#place");
+  const order = async (button) => {
+    const known = await page.locator("#orders > [data-order]").count();
+    await page.click(button);
     await page.waitForFunction(
-      (count) => document.querySelectorAll("[data-order]").length > count,
-      before,
+      (count) => document.querySelectorAll("#orders > [data-order]").length > count,
+      known,
     );
-    return page.locator("[data-order]").first().getAttribute("data-order");
+    const ids = await page
+      .locator("#orders > [data-order]")
+      .evaluateAll((rows) => rows.map((row) => Number(row.dataset.order)));
+    return Math.max(...ids);
   };
-  const state = (id, wanted) =>
-    page.waitForFunction(
-      ([order, text]) =>
-        document.querySelector(`[data-order="${order}"]`)?.dataset.state === text,
-      [id, wanted],
-    );
+  const row = (id) => `#orders > [data-order="${id}"]`;
+  const status = async (id, wanted) => {
+    await page.waitForSelector(`${row(id)}[data-status="${wanted}"]`);
+    return page.locator(row(id)).innerText();
+  };
 
-  const paid = await order(10);
-  await state(paid, "pending");
-  tell("an order waits for its payment", true);
-  await page.click(`[data-order="${paid}"] [data-act="pay"]`);
-  await state(paid, "settled");
-  tell("a paid order is settled", true);
-  await page.screenshot({ path: `${folder}/2-paid.png`, fullPage: true });
+  const paid = await order("#place-10s");
+  await status(paid, "unpaid");
+  const left = await page.locator(`${row(paid)} .remaining`).innerText();
+  tell("an order counts down to its end", /\d/.test(left), left);
+  await page.screenshot({ path: `${folder}/2-unpaid.png`, fullPage: true });
+  await page.click(`${row(paid)} .pay`);
+  tell("it is paid in time", true, await status(paid, "paid"));
+  await page.screenshot({ path: `${folder}/3-paid.png`, fullPage: true });
 
-  const lapsing = await order(3);
-  await state(lapsing, "pending");
-  await page.screenshot({ path: `${folder}/3-waiting.png`, fullPage: true });
-  await state(lapsing, "lapsed");
-  tell("an unpaid order is cancelled", true);
-  await page.screenshot({ path: `${folder}/4-lapsed.png`, fullPage: true });
-  const still = await page.locator(`[data-order="${paid}"]`).getAttribute("data-state");
-  tell("the paid one stays paid", still === "settled", still);
+  const late = await order("#place-10s");
+  await status(late, "unpaid");
+  tell("an unpaid one is cancelled when its time is over", true, await status(late, "cancelled"));
+  const lateMs = Number(await page.locator(row(late)).getAttribute("data-late-ms"));
+  tell("and never before", lateMs >= 0, lateMs);
+  tell("the paid one stays paid", await status(paid, "paid"), "");
+  tell("one of each is counted", (await page.innerText("#count-paid")) === "1"
+    && (await page.innerText("#count-cancelled")) === "1", await page.innerText(".counts"));
+  await page.screenshot({ path: `${folder}/4-cancelled.png`, fullPage: true });
+  await page.click(`${row(late)} .pay`);
+  tell("who pays all the same is refunded", true, await status(late, "refunded"));
 
   const dark = await browser.newPage({ viewport: { width: 420, height: 900 }, colorScheme: "dark" });
   await dark.goto(`${url}/demo`);

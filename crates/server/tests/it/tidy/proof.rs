@@ -44,6 +44,7 @@ fn an_import_against_the_direction_is_refused_however_it_is_written() {
     }
     for (file, text) in [
         ("driver/mod.rs", "use crate::handle::Handle;"),
+        ("listen/http/mod.rs", "use crate::driver::Driver;"),
         ("handle.rs", "use crate::run;"),
         ("cli/mod.rs", "use crate::handle::Handle;"),
         ("demo/mod.rs", "use crate::listen;"),
