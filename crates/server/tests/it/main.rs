@@ -6,4 +6,5 @@
 //! the repository.
 
 mod deliveries;
+mod http;
 mod tidy;

@@ -18,7 +18,7 @@ use utoipa::IntoParams;
 
 use super::problem::{
     BAD_DURATION, BAD_FIELD, BAD_INSTANT, BAD_KEY, BAD_PARAMETER, BAD_QUEUE_NAME, BODY_TIMEOUT,
-    BODY_TOO_LARGE, INSTANT_IN_SECONDS, Kind, MALFORMED_JSON, MISSING_FIELD, Problem, TOO_DEEP,
+    BODY_TOO_LARGE, INSTANT_IN_SECONDS, MALFORMED_JSON, MISSING_FIELD, Problem, TOO_DEEP,
     UNKNOWN_FIELD, UNKNOWN_PARAMETER,
 };
 use super::refusal;
@@ -208,23 +208,16 @@ pub(super) fn bad_json(error: serde_json::Error) -> Problem {
     if !error.is_data() {
         return Problem::new(&MALFORMED_JSON).detail(text);
     }
-    misfit(&text, [&UNKNOWN_FIELD, &MISSING_FIELD, &BAD_FIELD])
-}
-
-/// Which of (unknown, missing, bad) a deserializer's complaint is; its words are serde's own.
-fn misfit(text: &str, [unknown, missing, bad]: [&'static Kind; 3]) -> Problem {
+    // The words are serde's own; a test holds them fast.
     let kind = if text.starts_with("unknown field") {
-        unknown
+        &UNKNOWN_FIELD
     } else if text.starts_with("missing field") {
-        missing
+        &MISSING_FIELD
     } else {
-        bad
+        return Problem::new(&BAD_FIELD).detail(text);
     };
-    let problem = Problem::new(kind).detail(text);
-    match text.split('`').nth(1) {
-        Some(field) if !std::ptr::eq(kind, bad) => problem.field(field),
-        _ => problem,
-    }
+    let field = text.split('`').nth(1).unwrap_or_default().to_owned();
+    Problem::new(kind).detail(text).field(field)
 }
 
 /// Query parameters; unknown ones are errors.
@@ -239,7 +232,11 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
             Err(rejection) => {
                 let cause = std::error::Error::source(&rejection);
                 let text = cause.map_or_else(|| rejection.body_text(), ToString::to_string);
-                Err(misfit(&text, [&UNKNOWN_PARAMETER, &BAD_PARAMETER, &BAD_PARAMETER]))
+                let (name, why) = text.split_once(": ").unwrap_or(("", &text));
+                let unknown = why.starts_with("unknown field");
+                let kind = if unknown { &UNKNOWN_PARAMETER } else { &BAD_PARAMETER };
+                let problem = Problem::new(kind).detail(why);
+                Err(if name.is_empty() { problem } else { problem.field(name) })
             }
         }
     }
