@@ -64,10 +64,14 @@ fn demonstrate(args: &Demo, environment: &Environment) -> ExitCode {
         Ok(settings) => settings,
         Err(mistake) => return bad_configuration(&mistake).into(),
     };
-    match demo::open(&args.data, settings) {
+    let Some(address) = settings.http.filter(|address| address.port() != 0) else {
+        print::complain("the shop needs an address with a port", Some("--http 127.0.0.1:7830"));
+        return Exit::Usage.into();
+    };
+    match demo::open(&args.data, address, settings) {
         Ok((settings, shop)) => {
             begin_log(&settings, environment);
-            print::out(&demo::welcome(&settings, &args.data));
+            print::out(&demo::welcome(address, &args.data));
             finish(run::serve(settings, Some(shop)))
         }
         Err(fault) => finish(Err(fault)),
@@ -108,7 +112,37 @@ fn bad_configuration(mistake: &config::BadConfig) -> Exit {
 fn finish(ended: anyhow::Result<ExitCode>) -> ExitCode {
     ended.unwrap_or_else(|fault| {
         let exit = Exit::of_fault(&fault);
-        print::complain(format!("{fault:#}"), exit.hint());
+        print::complain(whole(&fault), exit.hint());
         exit.into()
     })
+}
+
+/// A fault with its causes; those that the sentence before has named already are left out.
+fn whole(fault: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in fault.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::whole;
+
+    #[test]
+    fn a_cause_is_named_once() {
+        let cause = || std::io::Error::other("no room");
+        let named: anyhow::Result<()> = Err(cause()).context("cannot write: no room");
+        let unnamed: anyhow::Result<()> = Err(cause()).context("cannot write");
+        for fault in [named, unnamed] {
+            assert_eq!(whole(&fault.expect_err("it failed")), "cannot write: no room");
+        }
+    }
 }

@@ -9,7 +9,8 @@ mod routes;
 mod shop;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use axum::Router;
@@ -33,13 +34,13 @@ const STEPS: [&str; 2] = [
 /// Whether an earlier attempt came through whose answer was lost.
 const APPLIED: &str = "SELECT 1 FROM orders WHERE id = :key AND cancelled_by = :delivery_id";
 
-/// Opens the shop in `directory`, with Duly's own data beside it; the settings declare its queue and
-/// its action, the router serves its pages under `/demo`.
-pub fn open(directory: &Path, settings: Settings) -> anyhow::Result<(Settings, Router)> {
-    let address = settings
-        .http
-        .filter(|address| address.port() != 0)
-        .context("the shop needs an address with a port of its own: --http 127.0.0.1:7830")?;
+/// Opens the shop in `directory`, with Duly's own data beside it. The settings declare its queue and
+/// its action; the router serves its pages under `/demo` and finds Duly at `address`.
+pub fn open(
+    directory: &Path,
+    address: SocketAddr,
+    settings: Settings,
+) -> anyhow::Result<(Settings, Router)> {
     std::fs::create_dir_all(directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
     let directory =
@@ -53,11 +54,7 @@ pub fn open(directory: &Path, settings: Settings) -> anyhow::Result<(Settings, R
 }
 
 /// The settings with what an operator of this shop would have written into `duly.toml`.
-fn declared(
-    mut settings: Settings,
-    data: std::path::PathBuf,
-    database: std::path::PathBuf,
-) -> anyhow::Result<Settings> {
+fn declared(mut settings: Settings, data: PathBuf, database: PathBuf) -> anyhow::Result<Settings> {
     settings.data = data;
     settings.databases = BTreeMap::from([("shop".to_owned(), Database::Sqlite(database))]);
     let action = SqlAction {
@@ -78,8 +75,7 @@ fn declared(
 }
 
 /// The first lines on the terminal: where to go, what to do, where things lie.
-pub fn welcome(settings: &Settings, directory: &Path) -> String {
-    let address = settings.http.map(|address| address.to_string()).unwrap_or_default();
+pub fn welcome(address: SocketAddr, directory: &Path) -> String {
     let directory = directory.display();
     format!(
         "

@@ -5,6 +5,8 @@
 //! binary from outside (kills, browsers, other people's clients) live in `tests/` at the root of
 //! the repository.
 
+mod cli;
 mod deliveries;
+mod demo;
 mod http;
 mod tidy;
