@@ -7,10 +7,11 @@ use std::io::{IsTerminal as _, Read as _};
 
 use duly_engine::time::Time;
 use hyper::Method;
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::args::{Erase, List, Pause, Schedule, Server, Stats, Verb};
+use super::args::{Deadline, Erase, List, Pause, Schedule, Server, Stats, Verb};
 use super::call::{self, Call};
 use super::exit::Exit;
 use super::print::{self, Output};
@@ -97,14 +98,7 @@ impl Session {
             Verb::Settle(args) => self.about_a_deadline(call::settle(&args)).await,
             Verb::Extend(args) => self.about_a_deadline(call::extend(&args)).await,
             Verb::Freeze(args) => self.about_a_deadline(call::freeze(&args)).await,
-            Verb::Get(args) => {
-                let path = call::deadline(&args.address);
-                let Some(answer) = self.ask(Call::bare(Method::GET, path)).await? else {
-                    return Ok(());
-                };
-                print::out(&self.view().await.deadline(&answer["deadline"]));
-                Ok(())
-            }
+            Verb::Get(args) => self.get(&args).await,
             Verb::Revive(args) => {
                 let path = format!("{}/revive", call::deadline(&args.address));
                 self.about_a_deadline(Call::bare(Method::POST, path)).await
@@ -120,17 +114,19 @@ impl Session {
         }
     }
 
-    /// Sends a request. With `--json` the answer is printed and nothing is left to show.
+    /// Sends a request and expects a yes. With `--json` the answer is printed and nothing is left to show.
     async fn ask(&self, call: Call) -> Result<Option<Value>, Stop> {
-        let answer = self.client.send(call.method, &call.path, call.body).await?;
-        if !answer.is_success() {
-            return Err(Stop::Refused(answer));
-        }
+        let answer = self.answer(call).await?;
         if self.json {
             print_raw(&answer);
             return Ok(None);
         }
         Ok(Some(answer.json()))
+    }
+
+    async fn answer(&self, call: Call) -> Result<Answer, Stop> {
+        let answer = self.client.send(call.method, &call.path, call.body).await?;
+        if answer.is_success() { Ok(answer) } else { Err(Stop::Refused(answer)) }
     }
 
     /// What time it is for the server; distances are measured from there.
@@ -140,6 +136,19 @@ impl Session {
             Err(_) => None,
         };
         View { output: self.output, now: said.unwrap_or_else(clock::wall) }
+    }
+
+    async fn get(&self, args: &Deadline) -> Result<(), Stop> {
+        let call = Call::bare(Method::GET, call::deadline(&args.address));
+        let answer = self.answer(call).await?;
+        if self.json {
+            print_raw(&answer);
+        } else {
+            let payload = written_payload(&answer);
+            let view = self.view().await;
+            print::out(&view.deadline(&answer.json()["deadline"], payload.as_deref()));
+        }
+        Ok(())
     }
 
     async fn schedule(&self, args: &Schedule) -> Result<(), Stop> {
@@ -192,10 +201,7 @@ impl Session {
         let mut cursor = args.cursor.clone();
         loop {
             let call = call::list(args, cursor.as_deref());
-            let answer = self.client.send(call.method, &call.path, call.body).await?;
-            if !answer.is_success() {
-                return Err(Stop::Refused(answer));
-            }
+            let answer = self.answer(call).await?;
             let page = answer.json();
             cursor = show::string(&page, "/next_cursor");
             if self.json {
@@ -279,6 +285,20 @@ impl Session {
             }
         }
     }
+}
+
+/// The payload in an answer that shows a deadline, as it was written.
+fn written_payload(answer: &Answer) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Shown {
+        deadline: WithPayload,
+    }
+    #[derive(Deserialize)]
+    struct WithPayload {
+        payload: Option<Box<RawValue>>,
+    }
+    let shown: Shown = serde_json::from_slice(&answer.body).ok()?;
+    shown.deadline.payload.map(|payload| payload.get().to_owned())
 }
 
 /// The server's JSON, as it came.

@@ -19,8 +19,9 @@ pub(super) struct View {
 }
 
 impl View {
-    /// One deadline with everything that happened to it.
-    pub(super) fn deadline(self, record: &Value) -> String {
+    /// One deadline with everything that happened to it. Its payload is shown as it was written, which
+    /// a [`Value`] no longer knows.
+    pub(super) fn deadline(self, record: &Value, payload: Option<&str>) -> String {
         let (word, tone) = standing(record);
         let mut text = format!(
             "{}  {}\n\n",
@@ -41,10 +42,7 @@ impl View {
             ("created", self.instant_with_distance(record, "/created_at")),
             ("generation", number(record, "/generation").filter(|number| number != "1")),
             ("priority", number(record, "/priority").filter(|number| number != "1024")),
-            (
-                "payload",
-                record.get("payload").filter(|value| !value.is_null()).map(Value::to_string),
-            ),
+            ("payload", payload.map(str::to_owned)),
             ("payload", string(record, "/payload_base64").map(|text| format!("{text} (base64)"))),
             (
                 "payload",
@@ -277,7 +275,7 @@ mod tests {
         let record = json!({
             "queue": "orders", "key": "42", "state": "lapsed", "due": "2026-11-22T11:30:00.000Z",
             "created_at": "2026-11-22T11:00:00.000Z", "lapsed_at": "2026-11-22T11:30:00.000Z",
-            "generation": 1, "priority": 1024, "outcome": null, "payload": {"total": "19.90"},
+            "generation": 1, "priority": 1024, "outcome": null, "payload": {"total": 19.90},
             "delivery": {"id": "f3k9-17-1", "state": "ready", "attempts": 1,
                 "last_error": "503 \u{1b}[2J", "next_attempt_at": "2026-11-22T12:00:05.000Z"},
             "timeline": [
@@ -295,12 +293,12 @@ orders/42  lapsed: ready
   next attempt  2026-11-22 12:00:05.000 UTC (in 5s)
   last error    503  [2J
   created       2026-11-22 11:00:00.000 UTC (1h ago)
-  payload       {\"total\":\"19.90\"}
+  payload       {\"total\": 19.90}
 
   2026-11-22 11:00:00.000 UTC  scheduled  due 2026-11-22 11:30:00.000 UTC
   2026-11-22 11:30:00.000 UTC  lapsed
 ";
-        assert_eq!(view().deadline(&record), expected);
+        assert_eq!(view().deadline(&record, Some("{\"total\": 19.90}")), expected);
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub fn open(
 /// The settings with what an operator of this shop would have written into `duly.toml`.
 fn declared(mut settings: Settings, data: PathBuf, database: PathBuf) -> anyhow::Result<Settings> {
     settings.data = data;
+    // A small shop gets by with small files.
+    settings.journal.segment_size = 8 << 20;
+    settings.journal.keep = 64 << 20;
     settings.databases = BTreeMap::from([("shop".to_owned(), Database::Sqlite(database))]);
     let action = SqlAction {
         database: "shop".to_owned(),

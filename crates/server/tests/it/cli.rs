@@ -51,6 +51,7 @@ impl Server {
             .arg("--data")
             .arg(directory.path("data"))
             .env("DULY_LOG_FORMAT", "json")
+            .env("DULY_JOURNAL_SEGMENT_SIZE", "1MiB")
             .stderr(Stdio::piped())
             .spawn()
             .expect("the server can be started");
