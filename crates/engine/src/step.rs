@@ -368,7 +368,8 @@ impl Engine {
 
     // Cleaning.
 
-    /// Restates what is still live of a record of the oldest segment. Within a step.
+    /// Restates what is still live of a record of the oldest segment. Within a step. Final records
+    /// are not restated: the segment may go when they are evicted and this step is durable.
     pub fn restate(&mut self, replayed: Replayed<'_>) -> Result<usize, ReplayFault> {
         let mut restated = 0;
         for fact in record::read(replayed.facts) {
