@@ -220,6 +220,20 @@ pub struct Stored {
     pub bytes: u32,
     /// JSON or bytes.
     pub kind: PayloadKind,
+    /// What [`Payload::hash`] must give for what is read there.
+    pub hash: u32,
+}
+
+impl Payload {
+    /// A hash that tells whether a payload is the same as another, and whether the disk gave back
+    /// what it took (FNV-1a, folded to 32 bits). It is persisted: it must never change.
+    pub fn hash(&self) -> u32 {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ u64::from(self.kind == PayloadKind::Bytes);
+        for byte in self.bytes.iter() {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        u32::try_from((hash >> 32) ^ (hash & 0xffff_ffff)).expect("folded to 32 bits")
+    }
 }
 
 impl Stored {

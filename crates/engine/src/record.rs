@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::answer::{GuardReason, Totals};
 use crate::deadline::{
-    Deadline, Delivery, DeliveryState, Event, Ladder, Payload, PayloadAt, PayloadKind, State, What,
+    Deadline, Delivery, DeliveryState, Event, Ladder, PayloadAt, PayloadKind, State, What,
 };
 use crate::fact::{Base, BaseQueue, Fact, PayloadField, Shift};
 use crate::id::{
@@ -49,7 +49,7 @@ pub(crate) fn write(out: &mut Vec<u8>, fact: Fact) -> Fact {
             offset: narrow(out.len() - payload.bytes.len()),
             bytes: narrow(payload.bytes.len()),
             kind: payload.kind,
-            hash: payload_hash(&payload),
+            hash: payload.hash(),
         },
         other => other,
     };
@@ -78,15 +78,6 @@ pub fn read(facts: &[u8]) -> impl Iterator<Item = Result<Fact, Undecodable>> {
         }
         Some(fact)
     })
-}
-
-/// A hash that tells whether a payload is the same as another (FNV-1a, folded to 32 bits).
-pub(crate) fn payload_hash(payload: &Payload) -> u32 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ u64::from(payload.kind == PayloadKind::Bytes);
-    for byte in payload.bytes.iter() {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    u32::try_from((hash >> 32) ^ (hash & 0xffff_ffff)).expect("folded to 32 bits")
 }
 
 fn narrow(length: usize) -> u32 {
@@ -284,7 +275,7 @@ impl Bytes for PayloadField {
             PayloadField::None => out.push(0),
             PayloadField::Bytes(payload) => {
                 out.push(if payload.kind == PayloadKind::Json { 1 } else { 2 });
-                payload_hash(payload).write(out);
+                payload.hash().write(out);
                 (payload.bytes.len() as u64).write(out);
                 out.extend_from_slice(&payload.bytes);
             }

@@ -270,6 +270,11 @@ impl Engine {
         u32::try_from(self.next_seq - self.first_seq).expect("a step has few facts")
     }
 
+    /// How much room the disk had when this step began.
+    pub fn storage(&self) -> Storage {
+        self.storage
+    }
+
     /// The time of this step.
     pub fn now(&self) -> Time {
         self.now

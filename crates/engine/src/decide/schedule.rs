@@ -9,7 +9,6 @@ use crate::fact::{Fact, PayloadField};
 use crate::id::{DeadlineId, Generation, QueueName, QueueNo};
 use crate::limits;
 use crate::queue::{Policy, Target};
-use crate::record::payload_hash;
 use crate::state::live::Phase;
 use crate::step::{Engine, Storage};
 use crate::time::{Span, Time};
@@ -203,7 +202,7 @@ fn differs(schedule: &Schedule, existing: &Deadline, hash: Option<u32>) -> Vec<&
         PayloadAt::None => true,
         PayloadAt::Gone => false,
         PayloadAt::Here(payload) => payload != asked,
-        PayloadAt::Stored(_) => hash != Some(payload_hash(asked)),
+        PayloadAt::Stored(_) => hash != Some(asked.hash()),
     });
     let priority_differs = schedule.priority.is_some_and(|asked| existing.priority != asked);
     [("due", due_differs), ("payload", payload_differs), ("priority", priority_differs)]

@@ -152,6 +152,7 @@ impl Home {
                 offset: self.offset,
                 bytes: self.bytes,
                 kind,
+                hash: self.hash,
             }),
         }
     }

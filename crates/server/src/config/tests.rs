@@ -121,7 +121,7 @@ fn a_mistake_names_file_line_and_key() {
         ("daat = 'x'\n", "duly.toml:1: daat: unknown field `daat`"),
         ("\n[journal]\nsegment_size = \"64MB\"\n", "duly.toml:3: journal.segment_size: \"64MB\""),
         ("[journal]\nsegment_size = 1000\n", "duly.toml:2: journal.segment_size: is 1MiB"),
-        ("[journal]\n# few\nreserve = 1\n", "duly.toml:3: journal.reserve: is 4 to 1024"),
+        ("[journal]\n# few\nreserve = 1\n", "duly.toml:3: journal.reserve: is 5 to 1024"),
         ("[http]\nlisten = \"all\"\n", "duly.toml:2: http.listen: \"all\" is not an address"),
         ("[http]\nlisten = \"0.0.0.0:7830\"\n", "duly.toml:2: http.listen: 0.0.0.0:7830 can be"),
         ("[clock]\nmax_downtime = \"30\"\n", "duly.toml:2: clock.max_downtime: \"30\" has no unit"),

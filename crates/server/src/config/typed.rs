@@ -135,7 +135,7 @@ impl<'de> Deserialize<'de> for Size {
 /// A segment holds the largest record (a full batch), and its offsets are 32 bits.
 const SEGMENT_SIZES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
 /// Below 4 spare segments schedules are refused, so fewer could never serve.
-const LEAST_RESERVE: usize = 4;
+const LEAST_RESERVE: usize = 5;
 const MOST_RESERVE: usize = 1024;
 
 /// Fields of a policy that are inside its webhook target.
@@ -225,7 +225,7 @@ impl JournalForm {
         }
         let reserve = self.reserve.unwrap_or(default.reserve);
         if !(LEAST_RESERVE..=MOST_RESERVE).contains(&reserve) {
-            return Err(document.complain(&["journal", "reserve"], "is 4 to 1024 segments"));
+            return Err(document.complain(&["journal", "reserve"], "is 5 to 1024 segments"));
         }
         let keep = self.keep.map_or(default.keep, |size| size.0);
         if keep < segment_size {

@@ -25,6 +25,15 @@ struct LookUp {
 pub(super) struct LookUps(BTreeMap<Wanted, LookUp>);
 
 impl LookUps {
+    /// The look-up of this key that is on its way, if there is one.
+    pub(super) fn under_way(&self, at: &Address) -> Option<Wanted> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let wanted = Wanted::Key(at.clone());
+        self.0.contains_key(&wanted).then_some(wanted)
+    }
+
     /// Adds a command to a look-up; true when the look-up has to be begun.
     pub(super) fn wait(&mut self, wanted: Wanted, place: Place, command: Command) -> bool {
         let begins = !self.0.contains_key(&wanted);
@@ -32,17 +41,19 @@ impl LookUps {
         begins
     }
 
-    /// A record has left memory.
-    pub(super) fn evicted(&mut self, address: &Address) {
-        if self.0.is_empty() {
+    /// Records have left memory.
+    pub(super) fn evicted(&mut self, gone: Vec<Address>) {
+        if self.0.is_empty() || gone.is_empty() {
             return;
         }
+        for address in gone {
+            if let Some(look_up) = self.0.get_mut(&Wanted::Key(address)) {
+                look_up.stale = true;
+            }
+        }
+        // Which number a record had is not told; asking once more is cheap.
         for (wanted, look_up) in &mut self.0 {
-            // Which number the address had is not known here; asking once more is cheap.
-            look_up.stale |= match wanted {
-                Wanted::Key(wanted) => wanted == address,
-                Wanted::Id(..) => true,
-            };
+            look_up.stale |= matches!(wanted, Wanted::Id(..));
         }
     }
 

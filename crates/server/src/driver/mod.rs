@@ -22,7 +22,7 @@ use std::sync::mpsc::SyncSender;
 
 use duly_engine::answer::{Answer, Known, Wanted};
 use duly_engine::clock::Reading;
-use duly_engine::command::Command;
+use duly_engine::command::{Address, Command};
 use duly_engine::deadline::PayloadAt;
 use duly_engine::effect::Effect;
 use duly_engine::id::{QueueName, Seq};
@@ -173,10 +173,11 @@ impl Driver {
         self.drain_backlog();
         self.serve_waiting();
         let more_to_hand_out = self.parts.engine.hand_out();
-        self.evict();
+        let more_to_evict = self.evict();
         self.clean();
         let release = self.finish(records);
-        (release, more_due || more_to_hand_out || !self.backlog.is_empty())
+        let more = more_due || more_to_hand_out || more_to_evict || !self.backlog.is_empty();
+        (release, more)
     }
 
     /// When to step again if nothing comes before.
@@ -216,10 +217,14 @@ impl Driver {
 
     /// Decides a command nobody has looked up anything for.
     fn decide(&mut self, place: Place, command: Command) {
+        let wanted = address(&command).and_then(|at| self.look_ups.under_way(at));
+        if let Some(wanted) = wanted {
+            // Others wait for the same key: keep the order.
+            self.look_ups.wait(wanted, place, command);
+            return;
+        }
         let known = match address(&command) {
-            Some((queue, key)) if !self.parts.archived_keys.may_hold(queue.as_str(), key) => {
-                Known::Absent
-            }
+            Some(at) if !self.may_be_archived(at) => Known::Absent,
             // It may be; or the command names a number, or no deadline at all.
             _ => Known::Unasked,
         };
@@ -236,6 +241,10 @@ impl Driver {
             }
             answer => self.answer(place, answer),
         }
+    }
+
+    fn may_be_archived(&self, at: &Address) -> bool {
+        self.parts.archived_keys.may_hold(at.queue.as_str(), at.key.as_str())
     }
 
     fn found(&mut self, wanted: Wanted, known: &Known) {
@@ -275,12 +284,12 @@ impl Driver {
 
     // Archive and cleaning.
 
-    fn evict(&mut self) {
+    /// Lets a slice of what the archive holds leave memory; true when there is more.
+    fn evict(&mut self) -> bool {
         let archived = self.parts.vitals.archived.load(Ordering::Acquire);
-        let (gone, _) = self.parts.engine.evict(archived, EVICTIONS);
-        for address in gone {
-            self.look_ups.evicted(&address);
-        }
+        let (gone, more) = self.parts.engine.evict(archived, EVICTIONS);
+        self.look_ups.evicted(gone);
+        more
     }
 
     fn clean(&mut self) {
@@ -307,9 +316,8 @@ impl Driver {
                 at: Time::from_millis(record.time_ms),
                 facts: &record.facts,
             };
-            if let Err(fault) = self.parts.engine.restate(replayed) {
-                threads::fail("restate a record that was replayed before", &fault);
-            }
+            let restated = self.parts.engine.restate(replayed);
+            restated.expect("what was replayed at the start can be read again");
         }
         if ended {
             let facts = u64::from(self.parts.engine.step_count());
@@ -349,7 +357,8 @@ impl Driver {
     fn finish(&mut self, mut records: Vec<Placed>) -> Release {
         let engine = &mut self.parts.engine;
         let idle = records.is_empty() && engine.step_count() == 0;
-        if idle && engine.now().since(self.last_write) >= ALIVE {
+        let has_room = engine.storage() < Storage::Gone;
+        if idle && has_room && engine.now().since(self.last_write) >= ALIVE {
             engine.stamp_alive();
         }
         let retention = (engine.now().since(self.last_sweep) >= SWEEP_EVERY).then(|| {
@@ -412,18 +421,17 @@ fn place(placer: &mut Placer, kind: Kind, step: Step) -> (Placed, (u32, u32)) {
 }
 
 /// The (queue, key) that a command is about.
-fn address(command: &Command) -> Option<(&QueueName, &str)> {
-    let at = match command {
-        Command::Schedule(schedule) => &schedule.at,
-        Command::Settle(settle) => &settle.at,
-        Command::Extend(extend) => &extend.at,
+fn address(command: &Command) -> Option<&Address> {
+    match command {
+        Command::Schedule(schedule) => Some(&schedule.at),
+        Command::Settle(settle) => Some(&settle.at),
+        Command::Extend(extend) => Some(&extend.at),
         Command::Freeze { at, .. }
         | Command::Get(at)
         | Command::Revive(at)
-        | Command::Erase(at) => at,
-        _ => return None,
-    };
-    Some((&at.queue, at.key.as_str()))
+        | Command::Erase(at) => Some(at),
+        _ => None,
+    }
 }
 
 /// Every payload that an effect points at.

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use duly_engine::deadline::{Payload, PayloadAt, Stored};
+use duly_store::Error;
 use duly_store::journal::{Placer, Segment};
+
+use super::threads::fail;
 
 /// The segments there were when an answer was made.
 #[derive(Clone, Default)]
@@ -43,13 +46,19 @@ impl Pins {
     }
 
     /// Reads a payload. The disk failing to give back what it took is a fault of the node, not of
-    /// the request: the process ends, as it does after a failed write.
+    /// the request: the process ends.
     fn read(&self, stored: Stored) -> Payload {
         let segment = self.0.get(&stored.segment).expect("pins keep every segment they name");
         let mut bytes = vec![0; stored.bytes as usize];
         if let Err(error) = segment.read(stored.offset, &mut bytes) {
-            super::threads::fail("read a payload from the journal", &error);
+            fail("read a payload from the journal", &error);
         }
-        Payload { kind: stored.kind, bytes: bytes.into() }
+        let payload = Payload { kind: stored.kind, bytes: bytes.into() };
+        if payload.hash() != stored.hash {
+            let detail = "a payload is not what was written".to_owned();
+            let (file, offset) = (segment.name().into(), u64::from(stored.offset));
+            fail("read a payload", &Error::Corrupt { file, offset, detail });
+        }
+        payload
     }
 }

@@ -12,7 +12,6 @@
 //! and then waits, so that what is applied but not durable stays bounded. A fault of the disk ends
 //! the process with status 74 and is never retried; so does a panic on any of these threads.
 
-use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{
@@ -38,18 +37,19 @@ use crate::metrics::Metrics;
 
 /// Commands gathered into one step at most.
 const GATHERED: usize = 8_192;
+/// The same while the archive is too far behind, and the pause after each such step.
+const GATHERED_WHEN_BEHIND: usize = 256;
+const WHEN_BEHIND: Duration = Duration::from_millis(20);
 /// The driver looks at the clock at least so often: a clock that is set gives no other sign.
 const LOOK_AT_CLOCK: Duration = Duration::from_millis(500);
 /// How long the archive waits for a full disk or a busy database.
 const ARCHIVE_WAITS: Duration = Duration::from_millis(200);
 /// Final records in one transaction of the archive at most.
-const ARCHIVED_TOGETHER: usize = 8_192;
+const ARCHIVED_TOGETHER: usize = 32_768;
 /// Bytes of old facts looked through in one step, about.
 const CLEANED_TOGETHER: usize = 128 << 10;
 /// The allocator looks for missing spare segments when it is told to, and at least so often.
 const ALLOCATE_EVERY: Duration = Duration::from_secs(1);
-/// `EX_IOERR`: the disk failed, and nothing may be assumed about what it holds.
-const EXIT_IO: i32 = 74;
 
 /// What the journal thread hands on.
 pub(crate) struct Outlets {
@@ -80,10 +80,10 @@ pub(crate) struct Crew {
     pub(crate) unarchived: Vec<Effect>,
 }
 
-/// Ends the process: what follows cannot be trusted.
-pub(crate) fn fail(what: &str, why: &dyn Display) -> ! {
+/// Ends the process with the status of the fault: what follows cannot be trusted.
+pub(crate) fn fail(what: &str, why: &Error) -> ! {
     tracing::error!(what, %why, "the node stops: its disk cannot be trusted any more");
-    std::process::exit(EXIT_IO)
+    std::process::exit(i32::from(why.exit_status()))
 }
 
 /// A panic on a thread that holds a promise ends the process.
@@ -166,7 +166,9 @@ fn drive(
                 Err(Gone) => return,
             }
         }
-        while messages.len() < GATHERED
+        let behind = driver.is_archive_behind();
+        let most = if behind { GATHERED_WHEN_BEHIND } else { GATHERED };
+        while messages.len() < most
             && let Ok(message) = inbox.try_recv()
         {
             messages.push(message);
@@ -180,9 +182,9 @@ fn drive(
         if stop {
             return;
         }
-        if driver.is_archive_behind() {
-            // Nothing is dropped and nothing refused; schedules just come in no faster than this.
-            thread::sleep(Duration::from_millis(5));
+        if behind {
+            // Nothing is dropped and nothing refused; requests just come in no faster than this.
+            thread::sleep(WHEN_BEHIND);
         }
     }
 }
@@ -340,6 +342,7 @@ fn keep(
                 Err(TryRecvError::Empty) => {
                     if !patiently("sweep the archive", || retention.sweep(&mut archive)) {
                         sweeping = None;
+                        patiently("tidy the archive", || archive.tidy());
                     }
                     continue;
                 }

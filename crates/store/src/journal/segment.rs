@@ -106,7 +106,8 @@ impl Segment {
         &self.file
     }
 
-    pub(super) fn name(&self) -> String {
+    /// The name of its file, from the disk's root.
+    pub fn name(&self) -> String {
         segment_name(self.number)
     }
 
