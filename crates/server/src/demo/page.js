@@ -15,7 +15,8 @@ const MARKS = { unpaid: "", paid: "✓", cancelled: "×", cancelled_by_customer:
 
 /** Orders on the page by their number: what is known of them and their element. */
 const rows = new Map();
-let rush = { unpaid: 0, most: 0, payBy: 0 };
+/** The latest thousand: all due in one instant. */
+let rush = null;
 let isFirst = true;
 
 // The server's clock
@@ -88,7 +89,7 @@ async function look() {
 /** Soon after the next order is due, or often while one is overdue. */
 function untilNextLook() {
   const ends = [...rows.values()].filter((row) => row.order.status === "unpaid").map((row) => row.payBy);
-  if (rush.unpaid > 0) ends.push(rush.payBy);
+  if (rush?.unpaid > 0) ends.push(rush.payBy);
   const next = Math.min(...ends) - serverNow();
   return next < 0 ? CLOSE_LOOK_MS : Math.min(CALM_MS, next + 30);
 }
@@ -102,7 +103,7 @@ function sorry(text, about = "wish") {
 
 // Showing
 
-function show({ products, orders, counts, lateness }) {
+function show({ products, orders, counts, rush: latest, lateness }) {
   for (const product of products) {
     byId(`${product.id}-stock`).textContent = number.format(product.stock);
   }
@@ -115,11 +116,7 @@ function show({ products, orders, counts, lateness }) {
   for (const status of Object.keys(MARKS)) {
     byId(`count-${status}`).textContent = number.format(counts[status]);
   }
-  rush = {
-    unpaid: counts.rush_unpaid,
-    most: counts.rush_unpaid === 0 ? 0 : Math.max(rush.most, counts.rush_unpaid),
-    payBy: Date.parse(counts.rush_pay_by ?? 0),
-  };
+  rush = latest && { ...latest, payBy: Date.parse(latest.pay_by) };
   showLateness(lateness);
   showOrders(orders, counts);
   move();
@@ -189,7 +186,9 @@ function newRow(order) {
   element.dataset.order = order.id;
   element.querySelector(".name b").textContent = `Order ${order.id}`;
   element.querySelector(".name span").textContent = `${order.product} · ${money.format(order.price_cents / 100)}`;
-  if (isFirst) element.style.animation = "none";
+  // Only what is new arrives; what changes its place does not.
+  if (!isFirst) element.classList.add("new");
+  element.addEventListener("animationend", () => element.classList.remove("new"));
   const part = (name) => element.querySelector(`.${name}`);
   return {
     element,
@@ -212,7 +211,7 @@ function showOrder(row, order) {
   parts.mark.textContent = MARKS[order.status];
   parts.fate.textContent = fate(order);
   parts.remaining.hidden = !isOpen;
-  parts.pay.hidden = !(isOpen || order.status === "cancelled");
+  parts.pay.hidden = !(isOpen || (order.status === "cancelled" && !order.is_rush));
   parts.pay.textContent = isOpen ? "Pay" : "Pay all the same";
   parts.pay.className = isOpen ? "pay" : "pay quiet";
   parts.pay.setAttribute("aria-label", `Pay order ${order.id}`);
@@ -266,14 +265,25 @@ function move() {
     if (left < HURRY_MS) element.dataset.hurry = "";
     else delete element.dataset.hurry;
   }
-  byId("rush").hidden = rush.unpaid === 0;
+  if (rush) moveRush(rush.payBy - now);
+}
+
+function moveRush(left) {
+  const [figure, words] = rushInWords(left);
+  byId("rush").hidden = false;
+  byId("rush").classList.toggle("over", rush.unpaid === 0);
+  byId("rush-number").textContent = figure;
+  byId("rush-words").textContent = words;
+  byId("rush-level").style.width = `${(rush.unpaid / rush.placed) * 100}%`;
+}
+
+function rushInWords(left) {
   if (rush.unpaid > 0) {
-    const left = rush.payBy - now;
-    byId("rush-unpaid").textContent = number.format(rush.unpaid);
-    byId("rush-remaining").textContent = 
-      left > HURRY_MS ? `due in ${countdown(left)}` : left > 0 ? `due in ${countdown(left)} s` : "being cancelled";
-    byId("rush-level").style.width = `${(rush.unpaid / rush.most) * 100}%`;
+    const rest = `${countdown(left)}${left < HURRY_MS && !calm.matches ? " s" : ""}`;
+    return [number.format(rush.unpaid), left > 0 ? `unpaid, due in ${rest}` : "still to be cancelled"];
   }
+  if (rush.cancelled === 0) return [number.format(rush.placed), "ended before their time"];
+  return [number.format(rush.cancelled), `cancelled, the last ${span(rush.max_ms)} after their time`];
 }
 
 let lastMove = 0;

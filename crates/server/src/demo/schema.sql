@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS orders (
 ) STRICT;
 
 CREATE INDEX IF NOT EXISTS orders_by_status ON orders (status, is_rush);
+CREATE INDEX IF NOT EXISTS rushes_by_time ON orders (pay_by) WHERE is_rush;
 
 -- Numbers are given out before anything else happens, so that none is ever used twice.
 CREATE TABLE IF NOT EXISTS numbers (next INTEGER NOT NULL) STRICT;

@@ -21,7 +21,7 @@ const SHOWN: i64 = 100;
 /// Now, as the tables write it.
 const NOW: &str = "strftime('%Y-%m-%d %H:%M:%f', 'now')";
 /// Upper ends of the bars of the lateness chart, in milliseconds; the last bar has none.
-const BARS: [i64; 8] = [1, 2, 5, 10, 20, 50, 100, 1_000];
+const BARS: [i64; 9] = [1, 2, 5, 10, 20, 50, 100, 200, 500];
 
 /// The shop's database.
 #[derive(Clone)]
@@ -72,8 +72,16 @@ struct Counts {
     cancelled: i64,
     cancelled_by_customer: i64,
     refunded: i64,
-    rush_unpaid: i64,
-    rush_pay_by: Option<String>,
+}
+
+/// The latest rush: the orders that were placed at once and are due in the same instant.
+#[derive(Debug, Serialize)]
+struct Rush {
+    pay_by: String,
+    placed: i64,
+    unpaid: i64,
+    cancelled: i64,
+    max_ms: Option<i64>,
 }
 
 /// How late the orders were cancelled.
@@ -100,6 +108,7 @@ pub(super) struct Display {
     products: Vec<Product>,
     orders: Vec<Order>,
     counts: Counts,
+    rush: Option<Rush>,
     lateness: Lateness,
 }
 
@@ -233,6 +242,7 @@ impl Shop {
                 products: products(&moment)?,
                 orders: orders(&moment)?,
                 counts: counts(&moment)?,
+                rush: rush(&moment)?,
                 lateness: lateness(&moment)?,
             })
         })
@@ -307,9 +317,7 @@ fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
                         AND cancelled_by <> 'customer'), 0),
                     coalesce(sum(status = 'cancelled' AND refunded_at IS NULL
                         AND cancelled_by = 'customer'), 0),
-                    coalesce(sum(refunded_at IS NOT NULL), 0),
-                    coalesce(sum(status = 'unpaid' AND is_rush), 0),
-                    min(pay_by) FILTER (WHERE status = 'unpaid' AND is_rush)
+                    coalesce(sum(refunded_at IS NOT NULL), 0)
              FROM orders",
         )?
         .query_row([], |row| {
@@ -319,10 +327,28 @@ fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
                 cancelled: row.get(2)?,
                 cancelled_by_customer: row.get(3)?,
                 refunded: row.get(4)?,
-                rush_unpaid: row.get(5)?,
-                rush_pay_by: row.get::<_, Option<String>>(6)?.as_deref().map(in_rfc_3339),
             })
         })
+}
+
+fn rush(connection: &Connection) -> rusqlite::Result<Option<Rush>> {
+    connection
+        .prepare_cached(
+            "SELECT pay_by, count(*), sum(status = 'unpaid'), count(late_ms), max(late_ms)
+             FROM orders LEFT JOIN (SELECT id, late_ms FROM cancelled_by_duly) USING (id)
+             WHERE is_rush AND pay_by = (SELECT max(pay_by) FROM orders WHERE is_rush)
+             GROUP BY pay_by",
+        )?
+        .query_row([], |row| {
+            Ok(Rush {
+                pay_by: in_rfc_3339(&row.get::<_, String>(0)?),
+                placed: row.get(1)?,
+                unpaid: row.get(2)?,
+                cancelled: row.get(3)?,
+                max_ms: row.get(4)?,
+            })
+        })
+        .optional()
 }
 
 fn lateness(connection: &Connection) -> rusqlite::Result<Lateness> {
@@ -418,7 +444,7 @@ mod tests {
             (4, Some(2), Some(2_500))
         );
         let bars: Vec<i64> = lateness.bars.iter().map(|bar| bar.count).collect();
-        assert_eq!(bars, [1, 1, 0, 1, 0, 0, 0, 0, 1]);
+        assert_eq!(bars, [1, 1, 0, 1, 0, 0, 0, 0, 0, 1]);
     }
 
     #[tokio::test]

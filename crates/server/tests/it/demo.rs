@@ -147,19 +147,23 @@ async fn a_thousand_orders_are_cancelled_and_a_restart_forgets_none() {
     assert_eq!((status, &answer["placed"]), (200, &json!(1_000)));
     let first = answer["first"].as_i64().expect("it has a number");
     let display = shop.get("/demo/state").await;
-    assert_eq!(display["counts"]["rush_unpaid"], 1_000);
+    assert_eq!(display["rush"]["unpaid"], 1_000);
     assert_eq!(display["orders"].as_array().map(Vec::len), Some(100));
 
     let directory = shop.directory.clone();
     shop.server.stop().await;
     let shop = Open::at(directory).await;
-    assert_eq!(shop.get("/demo/state").await["counts"]["rush_unpaid"], 1_000);
+    assert_eq!(shop.get("/demo/state").await["rush"]["unpaid"], 1_000);
     shop.advance("1h").await;
     for id in first..first + 1_000 {
         shop.acted(id).await;
     }
     let display = shop.get("/demo/state").await;
     assert_eq!(display["counts"]["cancelled"], 1_000);
+    assert_eq!(
+        (&display["rush"]["unpaid"], &display["rush"]["cancelled"]),
+        (&json!(0), &json!(1_000))
+    );
     assert_eq!(display["products"][1]["stock"], 1_000, "every ticket is back");
     assert_eq!(shop.place("30m").await, first + 1_000, "no number is used twice");
     shop.close().await;
