@@ -34,8 +34,12 @@ const LAST_ATTEMPTS: Duration = Duration::from_secs(20);
 const WORKERS: usize = 2;
 
 /// Serves until the process is told to stop (SIGTERM or SIGINT). `beside` is served on the same
-/// address as the API.
-pub fn serve(settings: Settings, beside: Option<axum::Router>) -> anyhow::Result<ExitCode> {
+/// address as the API; `ready` is called once everything has started.
+pub fn serve(
+    settings: Settings,
+    beside: Option<axum::Router>,
+    ready: impl FnOnce(),
+) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("duly-worker")
@@ -44,6 +48,7 @@ pub fn serve(settings: Settings, beside: Option<axum::Router>) -> anyhow::Result
         .context("cannot start the threads that serve requests")?;
     runtime.block_on(async {
         let server = Server::start(settings, beside).await?;
+        ready();
         told_to_stop().await?;
         tracing::info!("stopping");
         server.stop().await;

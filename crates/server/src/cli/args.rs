@@ -13,6 +13,7 @@ const TEMPLATE: &str = "{about}\n\n{before-help}{usage-heading} {usage}\n\n{all-
 #[derive(Debug, Parser)]
 #[command(
     name = "duly",
+    bin_name = "duly",
     version,
     disable_help_subcommand = true,
     max_term_width = 100,
@@ -183,8 +184,8 @@ pub(super) struct Schedule {
     /// Smaller is handed out first [default: 1024].
     #[arg(long, value_name = "NUMBER")]
     pub(super) priority: Option<u32>,
-    /// What if it is there already [default: keep].
-    #[arg(long, value_name = "MODE")]
+    /// If it is there already: keep it, renew it if it is over, replace it, or fail [default: keep].
+    #[arg(long, value_name = "MODE", hide_possible_values = true)]
     pub(super) if_exists: Option<IfExists>,
     /// Accept a due time more than an hour ago.
     #[arg(long)]
@@ -195,13 +196,9 @@ pub(super) struct Schedule {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum IfExists {
-    /// Answer what is there.
     Keep,
-    /// Begin anew, also over a pending one.
-    Replace,
-    /// Begin anew if it is over, else keep.
     Renew,
-    /// Refuse.
+    Replace,
     Fail,
 }
 

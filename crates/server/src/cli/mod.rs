@@ -50,7 +50,7 @@ fn serve(args: &Serve, environment: &Environment) -> ExitCode {
     match Settings::load(args.config.as_deref(), environment, &flags) {
         Ok(settings) => {
             begin_log(&settings, environment);
-            finish(run::serve(settings, None))
+            finish(run::serve(settings, None, || ()))
         }
         Err(mistake) => bad_configuration(&mistake).into(),
     }
@@ -71,8 +71,10 @@ fn demonstrate(args: &Demo, environment: &Environment) -> ExitCode {
     match demo::open(&args.data, address, settings) {
         Ok((settings, shop)) => {
             begin_log(&settings, environment);
-            print::out(&demo::welcome(address, &args.data));
-            finish(run::serve(settings, Some(shop)))
+            let welcome = demo::welcome(address, &args.data);
+            finish(run::serve(settings, Some(shop), || {
+                print::out(&welcome);
+            }))
         }
         Err(fault) => finish(Err(fault)),
     }

@@ -72,6 +72,8 @@ fn declared(mut settings: Settings, data: PathBuf, database: PathBuf) -> anyhow:
         ..Policy::default()
     };
     settings.queues = BTreeMap::from([(QueueName::new(QUEUE)?, policy)]);
+    // The terminal belongs to the person who tries it; only what is wrong is said there.
+    settings.log.level = tracing::Level::WARN;
     // Who tries Duly on the shop may also try a queue of their own.
     settings.limits.auto_create_queues = true;
     Ok(settings)
@@ -82,7 +84,7 @@ pub fn welcome(address: SocketAddr, directory: &Path) -> String {
     let directory = directory.display();
     format!(
         "
-  Duly and a small shop are starting. Open
+  Duly and a small shop are running. Open
 
       http://{address}/demo
 
