@@ -190,6 +190,9 @@ function newRow(order) {
   if (!isFirst) element.classList.add("new");
   element.addEventListener("animationend", () => element.classList.remove("new"));
   const part = (name) => element.querySelector(`.${name}`);
+  part("pay").setAttribute("aria-label", `Pay order ${order.id}`);
+  part("more-time").setAttribute("aria-label", `One more minute for order ${order.id}`);
+  part("cancel").setAttribute("aria-label", `Cancel order ${order.id}`);
   return {
     element,
     parts: Object.fromEntries(
@@ -214,7 +217,6 @@ function showOrder(row, order) {
   parts.pay.hidden = !(isOpen || (order.status === "cancelled" && !order.is_rush));
   parts.pay.textContent = isOpen ? "Pay" : "Pay all the same";
   parts.pay.className = isOpen ? "pay" : "pay quiet";
-  parts.pay.setAttribute("aria-label", `Pay order ${order.id}`);
   parts["more-time"].hidden = !isOpen;
   parts.cancel.hidden = !isOpen;
   if (!isOpen) delete element.dataset.hurry;
