@@ -50,6 +50,12 @@ impl Work {
         self.again_next.insert(queue);
     }
 
+    /// What is ripe is not any longer, perhaps.
+    pub(crate) fn look_again_at_ripe(&mut self, state: &State) {
+        let ripe = state.queues.values().filter(|queue| !queue.ripe.is_empty());
+        self.again_next.extend(ripe.map(|queue| queue.no));
+    }
+
     pub(crate) fn resume_shifts(&mut self, state: &State) {
         let under_way = state.queues.values().filter(|queue| queue.shift.is_some());
         self.shifts.extend(under_way.map(|queue| queue.no));
@@ -65,6 +71,11 @@ impl Work {
         }
     }
 
+    /// Are a queue's records still to be looked at again? Until then nobody knows who is over.
+    pub(crate) fn looks_again(&self, queue: QueueNo) -> bool {
+        self.again.contains(&queue) || self.again_next.contains(&queue)
+    }
+
     /// Is there anything to do at once?
     pub(crate) fn waits(&self) -> bool {
         let queues = [&self.unpark, &self.again, &self.again_next, &self.shifts];
@@ -78,11 +89,11 @@ impl Engine {
         if self.storage >= Storage::Full {
             return false;
         }
-        let timers = self.fire_timers();
         self.unpark_slice();
         self.look_again_slice();
         self.shift_slice();
-        timers || self.work.waits()
+        // Last, because what the others find overdue is armed for now.
+        self.fire_timers() || self.work.waits()
     }
 
     fn fire_timers(&mut self) -> bool {
@@ -118,26 +129,31 @@ impl Engine {
     pub(crate) fn lapse(&mut self, slot: u32) {
         let live = self.state.live(slot);
         let (queue, id) = (live.queue, live.id);
-        self.lapsed.push(self.state.lapse_at(live));
+        let lapse_at = self.state.lapse_at(live);
+        assert!(lapse_at <= self.now, "no deadline lapses before its time");
+        self.lapsed.push(lapse_at);
         self.emit(Fact::Lapsed { queue, id });
     }
 
     fn unpark_slice(&mut self) {
-        let Some(no) = self.work.unpark.first().copied() else { return };
-        let withheld = self.state.is_withheld(no);
-        let parked = &mut self.state.queue_mut(no).parked;
-        if withheld || parked.len() <= ENTRIES {
-            self.work.unpark.remove(&no);
-        }
-        if withheld {
-            return;
-        }
-        let slots: Vec<u32> = parked.drain(..parked.len().min(ENTRIES)).collect();
-        for slot in slots {
-            let parked = self.state.records.get(slot);
-            if parked.is_some_and(|live| live.place == Place::Parked && live.queue == no) {
-                self.act(slot);
+        let mut left = ENTRIES;
+        while left > 0
+            && let Some(no) = self.work.unpark.first().copied()
+        {
+            let withheld = self.state.is_withheld(no);
+            let parked = &mut self.state.queue_mut(no).parked;
+            let taken = if withheld { 0 } else { parked.len().min(left) };
+            if withheld || taken == parked.len() {
+                self.work.unpark.remove(&no);
             }
+            let slots: Vec<u32> = parked.drain(..taken).collect();
+            for slot in slots {
+                let parked = self.state.records.get(slot);
+                if parked.is_some_and(|live| live.place == Place::Parked && live.queue == no) {
+                    self.act(slot);
+                }
+            }
+            left -= taken;
         }
     }
 
@@ -160,7 +176,9 @@ impl Engine {
         }
         self.work.again_from = until;
         if until == end {
-            self.work.again.clear();
+            for queue in std::mem::take(&mut self.work.again) {
+                self.state.stir(queue);
+            }
         }
     }
 

@@ -140,12 +140,17 @@ impl Engine {
     /// The first that waits. If it is to lapse at handout, it does now.
     fn take_first(&mut self, no: QueueNo) -> Option<u32> {
         let queue = self.state.queue(no);
-        let ripe = if self.state.is_withheld(no) { None } else { queue.ripe.first() };
+        let ripe = if self.may_ripen(no) { queue.ripe.first() } else { None };
         let slot = queue.waiting.first().into_iter().chain(ripe).min()?.slot;
         if self.state.live(slot).phase == Phase::Pending {
             self.lapse(slot);
         }
         Some(slot)
+    }
+
+    /// May what is ripe lapse? Not while lapsing is withheld, nor before a new policy has reached it.
+    fn may_ripen(&self, no: QueueNo) -> bool {
+        !self.state.is_withheld(no) && !self.work.looks_again(no)
     }
 
     /// Counts deliveries against a queue's rate.
@@ -165,7 +170,7 @@ impl Engine {
         if queue.paused || queue.policy.target != Target::Pull || self.storage >= Storage::Full {
             return 0;
         }
-        let ripe = if self.state.is_withheld(no) { 0 } else { queue.ripe.len() };
+        let ripe = if self.may_ripen(no) { queue.ripe.len() } else { 0 };
         let allowed = queue.allowed(self.now).min(LEASE_DELIVERIES as u64);
         (queue.waiting.len() + ripe).min(usize::try_from(allowed).unwrap_or(usize::MAX))
     }

@@ -203,6 +203,7 @@ impl Engine {
         let jumped = std::mem::take(&mut self.confirmed) && self.now.since(before) > CLOCK_RETURN;
         if jumped && storage < Storage::Gone {
             self.head_start(before);
+            self.work.look_again_at_ripe(&self.state);
         }
         if was_full && storage < Storage::Full {
             self.come_back();

@@ -1,9 +1,11 @@
-//! The engine from outside: scenarios in plain text.
+//! The engine from outside: scenarios in plain text, and random commands against a naive reference.
 //!
-//! They drive the engine through [`world::World`], a shell in miniature: it keeps the journal in
+//! Both drive the engine through [`world::World`], a shell in miniature: it keeps the journal in
 //! memory, the archive in a map, and the clocks in two numbers. Whatever is tried here, replaying
 //! the journal must give the state that is there.
 
+mod model;
+mod reference;
 mod script;
 mod show;
 mod words;

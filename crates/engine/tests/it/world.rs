@@ -13,7 +13,7 @@ use duly_engine::command::{Address, Command, Filter, Scan};
 use duly_engine::deadline::{Deadline, Payload, PayloadAt};
 use duly_engine::effect::Effect;
 use duly_engine::fact::Fact;
-use duly_engine::id::{DirectoryId, Generation, QueueName, Seq};
+use duly_engine::id::{DeadlineId, DirectoryId, Generation, QueueName, Seq};
 use duly_engine::limits::Limits;
 use duly_engine::record;
 use duly_engine::time::{Span, Time};
@@ -21,6 +21,8 @@ use duly_engine::{Engine, Replayed, Step, Storage};
 
 /// Sunday 2026-11-22, 12:00 UTC: when every world begins.
 pub(crate) const NOON: Time = Time::from_millis(1_795_348_800_000);
+
+pub(crate) const DIRECTORY: DirectoryId = DirectoryId(0x5eed);
 
 /// Segments are short, so that there are several.
 const SEGMENT_BYTES: usize = 4_096;
@@ -75,12 +77,13 @@ pub(crate) struct World {
     /// Every final record ever announced, by its fact.
     announced: BTreeMap<Seq, Deadline>,
     last_seq: Seq,
-    last_write: Time,
+    /// The time of the latest record of the journal.
+    pub(crate) last_write: Time,
 }
 
 impl World {
     pub(crate) fn new(limits: Limits) -> World {
-        let directory = DirectoryId(0x5eed);
+        let directory = DIRECTORY;
         let engine = Engine::new(directory, [1, 2], limits.clone());
         let mut world = World {
             engine,
@@ -394,6 +397,16 @@ impl World {
         let mut all = vec![opened, self.step(Vec::new())];
         all.extend(self.settle_down());
         all
+    }
+
+    /// Every live record of a queue, by number.
+    pub(crate) fn records(&mut self, queue: &QueueName) -> BTreeMap<u64, Deadline> {
+        records(&mut self.engine, queue)
+    }
+
+    /// A final record that the archive has.
+    pub(crate) fn archived(&self, id: DeadlineId, generation: Generation) -> Option<Deadline> {
+        self.archive.rows.get(&(id.0, generation)).cloned()
     }
 
     /// Every queue by name, without what is not journalled.

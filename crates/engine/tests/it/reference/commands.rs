@@ -1,0 +1,433 @@
+//! What the reference makes of each command about a deadline or a delivery.
+
+use duly_engine::Storage;
+use duly_engine::answer::{Answer, Refusal, SettleResult};
+use duly_engine::command::{
+    Address, Command, DEFAULT_PRIORITY, Extend, ExtendBy, IfExists, Schedule, Settle, Verdict, When,
+};
+use duly_engine::deadline::{
+    Acted, Deadline, DeliveryState, Event, Ladder, PayloadAt, State, What,
+};
+use duly_engine::id::{DeadlineId, DeliveryId, Generation, Outcome, QueueName, Token};
+use duly_engine::queue::Target;
+use duly_engine::time::{Span, Time};
+
+use super::{Reference, Remembered};
+
+pub(super) type Answered = Result<Answer, Refusal>;
+
+impl Reference {
+    // Commands.
+
+    pub(crate) fn decide(&mut self, command: &Command) -> Answer {
+        if self.storage == Storage::Gone && !command.only_reads() {
+            return Answer::Refused(Refusal::StorageFull);
+        }
+        let answer = match command {
+            Command::Schedule(schedule) => self.schedule(schedule),
+            Command::Settle(settle) => self.settle(settle),
+            Command::Extend(extend) => self.extend(extend),
+            Command::Freeze { at, span } => self.freeze(at, *span),
+            Command::Get(at) => self.get(at),
+            Command::Revive(at) => self.revive(at),
+            Command::Erase(at) => self.erase(at),
+            Command::Lease { queue, max, span } => self.lease_to_worker(queue, *max, *span),
+            Command::Verdict { delivery, token, verdict } => {
+                self.verdict(*delivery, *token, verdict)
+            }
+            Command::Touch { delivery, token, span } => self.touch(*delivery, *token, *span),
+            Command::PutQueue { queue, policy, .. } => Ok(self.put_queue(queue, policy)),
+            Command::DeleteQueue(queue) => self.delete_queue(queue),
+            Command::Pause { queue, deliveries, lapses } => self.pause(queue, *deliveries, *lapses),
+            Command::Shift { queue, from, to, by_ms } => self.shift(queue, *from, *to, *by_ms),
+            other => panic!("nobody tries {other:?} here"),
+        };
+        answer.unwrap_or_else(Answer::Refused)
+    }
+
+    fn schedule(&mut self, schedule: &Schedule) -> Answered {
+        let at = &schedule.at;
+        let met = self.meet(at);
+        // Here queues are declared: none comes of a schedule.
+        let queue = self.queue(&at.queue)?;
+        let delay = self.queues[queue].policy.default_delay;
+        if let Some(place) = self.remembered.iter().position(|kept| kept.at == *at)
+            && self.remembered[place].until > self.now
+        {
+            let due = self.due(schedule, delay)?;
+            self.disk()?;
+            let kept = self.remembered.remove(place);
+            let index = self.begin(queue, kept.id, Generation::FIRST, due, schedule);
+            self.settled(index, &kept.outcome);
+            let deadline = self.shown(index);
+            return Ok(Answer::Scheduled {
+                created: true,
+                differs: Vec::new(),
+                nobody_acts: false,
+                deadline,
+            });
+        }
+        let nobody_acts = self.nobody_acts(queue);
+        let (id, generation) = match met {
+            None => (None, Generation::FIRST),
+            Some(index) => {
+                let existing = self.deadlines[index].clone();
+                let pending = existing.state == State::Pending;
+                let begins = match schedule.if_exists {
+                    IfExists::Keep => false,
+                    IfExists::Renew => existing.is_final(),
+                    IfExists::Replace if pending || existing.is_final() => true,
+                    IfExists::Replace => {
+                        return Err(Refusal::DeliveryUnderWay(Box::new(existing)));
+                    }
+                    IfExists::Fail => return Err(Refusal::AlreadyExists(Box::new(existing))),
+                };
+                if !begins {
+                    let differs = differs(schedule, &existing);
+                    let deadline = Box::new(existing);
+                    return Ok(Answer::Scheduled {
+                        created: false,
+                        differs,
+                        nobody_acts,
+                        deadline,
+                    });
+                }
+                (Some((existing.id, pending)), Generation(existing.generation.0 + 1))
+            }
+        };
+        let due = self.due(schedule, delay)?;
+        self.disk()?;
+        let id = match id {
+            Some((id, replaced)) => {
+                self.queues[queue].totals.replaced += u64::from(replaced);
+                id
+            }
+            None => self.next_id(),
+        };
+        let index = self.begin(queue, id, generation, due, schedule);
+        let deadline = self.shown(index);
+        Ok(Answer::Scheduled { created: true, differs: Vec::new(), nobody_acts, deadline })
+    }
+
+    fn due(&self, schedule: &Schedule, delay: Option<Span>) -> Result<Time, Refusal> {
+        let due = match schedule.when {
+            When::Due(due) => due,
+            When::After(span) => self.now.plus(span),
+            When::Default => self.now.plus(delay.ok_or(Refusal::NoDueTime)?),
+        };
+        if due > self.now.plus(Span::from_days(3_653)) {
+            Err(Refusal::DueTooFar)
+        } else if due < self.now.minus(Span::from_hours(1)) && !schedule.allow_past {
+            Err(Refusal::DueInPast)
+        } else {
+            Ok(due)
+        }
+    }
+
+    pub(super) fn disk(&self) -> Result<(), Refusal> {
+        if self.storage >= Storage::Low { Err(Refusal::StorageLow) } else { Ok(()) }
+    }
+
+    fn nobody_acts(&self, queue: usize) -> bool {
+        let queue = &self.queues[queue];
+        let lately = |at: Time| self.now.since(at) <= Span::from_mins(10);
+        queue.policy.target == Target::Pull && !queue.last_leased_at.is_some_and(lately)
+    }
+
+    fn next_id(&mut self) -> DeadlineId {
+        self.next_id += 1;
+        DeadlineId(self.next_id - 1)
+    }
+
+    fn begin(
+        &mut self,
+        queue: usize,
+        id: DeadlineId,
+        generation: Generation,
+        due: Time,
+        schedule: &Schedule,
+    ) -> usize {
+        self.queues[queue].totals.scheduled += 1;
+        if let Some(before) = self.deadlines.iter().position(|deadline| deadline.id == id) {
+            let before = self.deadlines.remove(before);
+            self.evicted.retain(|evicted| *evicted != id);
+            self.former.push(before);
+        }
+        self.deadlines.push(Deadline {
+            queue_no: self.queues[queue].no,
+            queue: schedule.at.queue.clone(),
+            key: schedule.at.key.clone(),
+            id,
+            generation,
+            state: State::Pending,
+            due,
+            created_at: self.now,
+            priority: schedule.priority.unwrap_or(DEFAULT_PRIORITY),
+            frozen_until: None,
+            frozen_for: Span::ZERO,
+            outcome: None,
+            settled_at: None,
+            lapsed_at: None,
+            delivery: None,
+            payload: schedule.payload.clone().map_or(PayloadAt::None, PayloadAt::Here),
+            timeline: vec![Event { at: self.now, what: What::Scheduled { due } }],
+        });
+        self.deadlines.len() - 1
+    }
+
+    fn settled(&mut self, index: usize, outcome: &Outcome) {
+        self.tell(index, What::Settled { outcome: outcome.clone() });
+        *self.totals(index).settled.entry(outcome.clone()).or_default() += 1;
+        let now = self.now;
+        let deadline = &mut self.deadlines[index];
+        deadline.state = State::Settled;
+        deadline.outcome = Some(outcome.clone());
+        deadline.settled_at = Some(now);
+    }
+
+    fn settle(&mut self, settle: &Settle) -> Answered {
+        self.queue(&settle.at.queue)?;
+        let Some(index) = self.meet(&settle.at) else { return self.remember(settle) };
+        let existing = self.deadlines[index].clone();
+        if settle.generation.is_some_and(|wanted| wanted != existing.generation) {
+            return Err(Refusal::OtherGeneration(Box::new(existing)));
+        }
+        let result = match (&existing.state, &existing.delivery) {
+            (State::Pending, _) => {
+                self.settled(index, &settle.outcome);
+                SettleResult::Settled
+            }
+            (State::Settled, _) if existing.outcome.as_ref() == Some(&settle.outcome) => {
+                SettleResult::AlreadySettled
+            }
+            (State::Settled, _) => SettleResult::SettledOtherwise,
+            (State::Lapsed, delivery) => {
+                let delivery = delivery.as_ref().expect("a lapse is a duty");
+                SettleResult::TooLate(match delivery.state {
+                    DeliveryState::Done => Acted::Yes,
+                    DeliveryState::Superseded => Acted::Kept,
+                    DeliveryState::Dead => Acted::Never,
+                    _ if delivery.attempts > 0 => Acted::Maybe,
+                    _ => Acted::No,
+                })
+            }
+        };
+        Ok(Answer::Settled { result, deadline: self.shown(index) })
+    }
+
+    fn remember(&mut self, settle: &Settle) -> Answered {
+        if settle.generation.is_some_and(|wanted| wanted != Generation::FIRST) {
+            return Err(Refusal::UnknownDeadline);
+        }
+        let now = self.now;
+        let asked = settle.remember.map(|span| now.plus(span.min(Span::from_days(7))));
+        let kept = self.remembered.iter_mut().find(|kept| kept.at == settle.at);
+        if let Some(kept) = kept.filter(|kept| kept.until > now) {
+            kept.until = asked.map_or(kept.until, |asked| asked.max(kept.until));
+            kept.outcome = settle.outcome.clone();
+            return Ok(Answer::Remembered { until: kept.until });
+        }
+        let until = asked.ok_or(Refusal::UnknownDeadline)?;
+        self.remembered.retain(|kept| kept.at != settle.at);
+        let (at, outcome, id) = (settle.at.clone(), settle.outcome.clone(), self.next_id());
+        self.remembered.push(Remembered { at, id, outcome, until });
+        Ok(Answer::Remembered { until })
+    }
+
+    /// A pending deadline that may be given more time.
+    fn pending(&mut self, at: &Address) -> Result<usize, Refusal> {
+        self.queue(&at.queue)?;
+        self.disk()?;
+        let index = self.meet(at).ok_or(Refusal::UnknownDeadline)?;
+        match self.deadlines[index].state {
+            State::Pending => Ok(index),
+            State::Settled => Err(Refusal::AlreadySettled(self.shown(index))),
+            State::Lapsed => Err(Refusal::TooLate(self.shown(index))),
+        }
+    }
+
+    fn extend(&mut self, extend: &Extend) -> Answered {
+        let index = self.pending(&extend.at)?;
+        let deadline = &self.deadlines[index];
+        if extend.if_due.is_some_and(|asked| asked != deadline.due) {
+            return Err(Refusal::DueChanged(self.shown(index)));
+        }
+        let due = match extend.by {
+            ExtendBy::Span(span) => deadline.due.plus(span),
+            ExtendBy::Due(due) => due,
+        };
+        let latest = deadline.created_at.plus(self.policy(deadline).max_total);
+        if due > latest && due > deadline.due {
+            return Err(Refusal::MaxTotal { latest });
+        }
+        if due > self.now.plus(Span::from_days(3_653)) {
+            return Err(Refusal::DueTooFar);
+        }
+        if due < self.now.minus(Span::from_hours(1)) {
+            return Err(Refusal::DueInPast);
+        }
+        if due != deadline.due {
+            self.tell(index, What::Extended { due });
+            self.deadlines[index].due = due;
+        }
+        Ok(Answer::Deadline(self.shown(index)))
+    }
+
+    fn freeze(&mut self, at: &Address, span: Span) -> Answered {
+        let index = self.pending(at)?;
+        let deadline = &self.deadlines[index];
+        let left_of_freeze =
+            deadline.frozen_until.map_or(Span::ZERO, |until| until.since(self.now));
+        let used = deadline.frozen_for.minus(left_of_freeze);
+        let most = self.policy(deadline).max_freeze;
+        if used.plus(span) > most && !span.is_zero() {
+            return Err(Refusal::MaxFreeze { left: most.minus(used) });
+        }
+        if !span.is_zero() || !left_of_freeze.is_zero() {
+            let until = self.now.plus(span);
+            self.tell(index, What::Frozen { until });
+            self.deadlines[index].frozen_until = Some(until);
+            self.deadlines[index].frozen_for = used.plus(span);
+        }
+        Ok(Answer::Deadline(self.shown(index)))
+    }
+
+    fn get(&mut self, at: &Address) -> Answered {
+        self.queue(&at.queue)?;
+        let index = self.meet(at).ok_or(Refusal::UnknownDeadline)?;
+        Ok(Answer::Deadline(self.shown(index)))
+    }
+
+    fn revive(&mut self, at: &Address) -> Answered {
+        self.queue(&at.queue)?;
+        let index = self.meet(at).ok_or(Refusal::UnknownDeadline)?;
+        let delivery = self.deadlines[index].delivery.as_ref();
+        if delivery.is_none_or(|delivery| delivery.state != DeliveryState::Dead) {
+            return Err(Refusal::NotDead(self.shown(index)));
+        }
+        self.tell(index, What::Revived);
+        self.totals(index).revived += 1;
+        let now = self.now;
+        let delivery = self.delivery(index);
+        delivery.state = DeliveryState::Ready;
+        delivery.next_attempt_at = Some(now);
+        delivery.token = None;
+        delivery.finished_at = None;
+        delivery.ladder = Ladder { attempts: delivery.attempts, since: now };
+        Ok(Answer::Deadline(self.shown(index)))
+    }
+
+    fn erase(&mut self, at: &Address) -> Answered {
+        self.queue(&at.queue)?;
+        if let Some(place) = self.remembered.iter().position(|kept| kept.at == *at)
+            && self.remembered[place].until > self.now
+        {
+            self.remembered.remove(place);
+            return Ok(Answer::Erased);
+        }
+        let index = self.meet(at).ok_or(Refusal::UnknownDeadline)?;
+        let deadline = &self.deadlines[index];
+        let dead = deadline.delivery.as_ref().is_some_and(|of| of.state == DeliveryState::Dead);
+        if !deadline.is_final() && !dead {
+            return Err(Refusal::StillPending(self.shown(index)));
+        }
+        let id = deadline.id;
+        self.deadlines.remove(index);
+        self.former.retain(|former| former.id != id);
+        Ok(Answer::Erased)
+    }
+
+    fn lease_to_worker(&mut self, name: &QueueName, max: usize, span: Span) -> Answered {
+        let queue = self.queue(name)?;
+        if self.queues[queue].policy.target != Target::Pull {
+            return Err(Refusal::NotPull);
+        }
+        if self.storage >= Storage::Full {
+            return Err(Refusal::StorageFull);
+        }
+        self.queues[queue].last_leased_at = Some(self.now);
+        let most = if self.queues[queue].paused { 0 } else { max.min(1_000) };
+        let span = span.clamp(Span::from_secs(1), Span::from_hours(12));
+        Ok(Answer::Leased(self.lease(queue, most, span, false)))
+    }
+
+    /// The lapsed deadline of a delivery, the latest generation or one before.
+    fn lapsed(&self, id: DeliveryId) -> Result<(Option<usize>, Deadline), Refusal> {
+        let is_it = |deadline: &Deadline| {
+            deadline.delivery.as_ref().is_some_and(|delivery| delivery.id == id)
+        };
+        let latest = self.deadlines.iter().position(is_it);
+        let former = self.former.iter().find(|former| is_it(former)).cloned();
+        let found = latest.map(|index| self.deadlines[index].clone()).or(former);
+        found.map(|found| (latest, found)).ok_or(Refusal::UnknownDelivery)
+    }
+
+    fn verdict(&mut self, id: DeliveryId, token: Token, verdict: &Verdict) -> Answered {
+        let (index, deadline) = self.lapsed(id)?;
+        let delivery = deadline.delivery.as_ref().expect("it was found by it");
+        if let (Some(index), DeliveryState::Leased) = (index, delivery.state)
+            && delivery.token == Some(token)
+        {
+            if self.lease_is_over(index) {
+                self.retry_or_die(index, "the lease ran out".into(), None, false);
+                return Err(Refusal::LeaseLost);
+            }
+            match verdict.clone() {
+                Verdict::Done => self.finish(index, false),
+                Verdict::Superseded => self.finish(index, true),
+                Verdict::Retry { error, after } => self.retry_or_die(index, error, after, true),
+                Verdict::Dead { error } => self.die(index, error, true),
+            }
+            return Ok(Answer::VerdictTaken(self.shown(index)));
+        }
+        let repeated = match delivery.state {
+            DeliveryState::Leased => false,
+            DeliveryState::Ready => matches!(verdict, Verdict::Retry { .. }),
+            DeliveryState::Done => *verdict == Verdict::Done,
+            DeliveryState::Superseded => *verdict == Verdict::Superseded,
+            DeliveryState::Dead => matches!(verdict, Verdict::Retry { .. } | Verdict::Dead { .. }),
+        };
+        if repeated && delivery.token == Some(token) {
+            Ok(Answer::VerdictTaken(Box::new(deadline)))
+        } else {
+            Err(Refusal::LeaseLost)
+        }
+    }
+
+    fn touch(&mut self, id: DeliveryId, token: Token, span: Span) -> Answered {
+        let (index, deadline) = self.lapsed(id)?;
+        let delivery = deadline.delivery.as_ref().expect("it was found by it");
+        let index = index.ok_or(Refusal::LeaseLost)?;
+        if delivery.token != Some(token)
+            || delivery.state != DeliveryState::Leased
+            || self.lease_is_over(index)
+        {
+            return Err(Refusal::LeaseLost);
+        }
+        let leased_until = self.now.plus(span.clamp(Span::from_secs(1), Span::from_hours(12)));
+        self.delivery(index).leased_until = Some(leased_until);
+        Ok(Answer::Touched { leased_until })
+    }
+}
+
+/// What of an existing record is not as asked.
+fn differs(schedule: &Schedule, existing: &Deadline) -> Vec<&'static str> {
+    let mut differs = Vec::new();
+    let asked = match schedule.when {
+        When::Default => existing.due,
+        When::After(span) => existing.created_at.plus(span),
+        When::Due(due) => due,
+    };
+    if asked != existing.due {
+        differs.push("due");
+    }
+    if let Some(asked) = &schedule.payload
+        && existing.payload != PayloadAt::Here(asked.clone())
+    {
+        differs.push("payload");
+    }
+    if schedule.priority.is_some_and(|asked| asked != existing.priority) {
+        differs.push("priority");
+    }
+    differs
+}
