@@ -68,7 +68,7 @@ pub struct PolicyText {
     pub concurrency: Option<u32>,
     /// Deliveries handed out per second at most; unlimited by default.
     #[serde(default)]
-    #[schema(minimum = 1)]
+    #[schema(format = Int64, minimum = 1, maximum = 4_294_967_295_u32)]
     pub rate: Option<u32>,
     /// How long a final record is kept.
     #[serde(default)]

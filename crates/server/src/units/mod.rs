@@ -22,8 +22,14 @@ use utoipa::{PartialSchema, ToSchema};
 
 /// An instant written as an integer below this is taken for seconds and refused.
 const FIRST_PLAUSIBLE_MILLIS: i128 = 100_000_000_000;
-/// Days of [`HORIZON`], for the schema.
+/// [`HORIZON`] in seconds, for the schema.
 const HORIZON_SECONDS: u64 = HORIZON.millis() / 1_000;
+/// How durations are shown, and most of the ways in which they are written.
+const DURATION_PATTERN: &str = concat!(
+    "^(([12]?[0-9]{1,3}d|3[0-5][0-9]{2}d|36[0-4][0-9]d|365[0-3]d)?([0-9]{1,4}h)?([0-9]{1,6}m)?",
+    "([0-9]{1,8}s)?([0-9]{1,9}ms)?",
+    "|P[0-9]{1,3}D|PT([0-9]{1,4}H)?[0-9]{1,6}M|PT[0-9]{1,4}H|PT[0-9]{1,8}S)$"
+);
 
 /// Why something written is not a duration or an instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -332,9 +338,8 @@ impl PartialSchema for WrittenDuration {
     fn schema() -> RefOr<Schema> {
         let text = ObjectBuilder::new()
             .schema_type(SchemaType::new(Type::String))
-            .pattern(Some(
-                "^([0-9]{1,8}s|[0-9]{1,6}m|[0-9]{1,4}h([0-9]{1,2}m)?|[0-9]{1,3}d|PT[0-9]{1,6}M)$",
-            ))
+            .min_length(Some(2))
+            .pattern(Some(DURATION_PATTERN))
             .description(Some("`90s`, `30m`, `1h30m`, `1d`, or ISO 8601 such as `PT30M`"));
         let seconds = ObjectBuilder::new()
             .schema_type(SchemaType::new(Type::Integer))
@@ -360,7 +365,7 @@ impl PartialSchema for WrittenInstant {
         let millis = ObjectBuilder::new()
             .schema_type(SchemaType::new(Type::Integer))
             .minimum(Some(100_000_000_000_u64))
-            .maximum(Some(253_402_000_000_000_u64))
+            .maximum(Some(Timestamp::MAX.as_millisecond()))
             .description(Some("milliseconds since 1970"));
         OneOfBuilder::new().item(text).item(millis).into()
     }

@@ -49,8 +49,8 @@ struct LineReply<'a> {
 /// is the body of the single call, or its problem, with its `status`. Empty lines are skipped.
 #[utoipa::path(
     post, path = "/v1/batch", operation_id = "batch", tag = "deadlines",
-    request_body(content = String, content_type = "application/x-ndjson",
-        description = "One JSON object a line, at most 10000 lines and 16 MiB"),
+    request_body(description = "One JSON object a line, at most 10000 lines and 16 MiB", content(
+        (Option<String> = "application/x-ndjson"), (Option<String> = "text/plain"))),
     responses(
         (status = 200, description = "One line for each, in order", body = String,
             content_type = "application/x-ndjson"),

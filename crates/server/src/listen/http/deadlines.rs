@@ -37,6 +37,7 @@ pub(super) struct ScheduleBody {
     #[schema(value_type = Option<Object>)]
     payload: Option<Box<RawValue>>,
     /// Smaller is handed out first; 1024 by default.
+    #[schema(format = Int64, maximum = 4_294_967_295_u32)]
     priority: Option<u32>,
     /// What if it is there already; `keep` by default.
     if_exists: Option<IfExistsText>,
@@ -70,7 +71,7 @@ pub(super) struct SettleBody {
     /// Remember it for so long (at most 7 days) if the deadline is not known yet.
     remember: Option<WrittenDuration>,
     /// Only this generation.
-    #[schema(minimum = 1)]
+    #[schema(format = Int64, minimum = 1, maximum = 4_294_967_295_u32)]
     generation: Option<u32>,
 }
 

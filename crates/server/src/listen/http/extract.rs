@@ -27,9 +27,6 @@ use crate::units::BadUnit;
 
 /// Largest body of a call that is not a batch.
 const BODY_BYTES: usize = 256 * 1024;
-/// How much of a body that is too large is still read, so that its sender hears why: many clients
-/// write all before they read.
-const DISCARDED_BYTES: usize = 64 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_WAIT: Duration = Duration::from_secs(30);
 /// Levels of nesting in a body.
@@ -146,19 +143,17 @@ pub(super) async fn body(request: Request, limit: usize) -> Result<Vec<u8>, Prob
 }
 
 async fn collect(mut body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
-    let (mut bytes, mut length) = (Vec::new(), 0);
+    let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         // A peer that breaks off will not read what is answered.
         let frame = frame.map_err(|_| Problem::new(&MALFORMED_JSON))?;
         let Ok(data) = frame.into_data() else { continue };
-        length += data.len();
-        if length <= limit {
-            bytes.extend_from_slice(&data);
-        } else if length > DISCARDED_BYTES {
-            break;
+        if bytes.len() + data.len() > limit {
+            return Err(Problem::new(&BODY_TOO_LARGE));
         }
+        bytes.extend_from_slice(&data);
     }
-    if length <= limit { Ok(bytes) } else { Err(Problem::new(&BODY_TOO_LARGE)) }
+    Ok(bytes)
 }
 
 /// A body's bytes as text.

@@ -12,6 +12,7 @@ mod deliveries;
 mod extract;
 mod guard;
 mod health;
+mod hear;
 mod list;
 mod openapi;
 mod pages;

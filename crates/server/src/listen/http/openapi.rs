@@ -9,7 +9,9 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 
+use super::list::{DeliveryText, StateText};
 use super::problem::{MEDIA_TYPE, ProblemView};
+use crate::units::WrittenInstant;
 
 /// The document before the routes are added.
 #[derive(OpenApi)]
@@ -27,7 +29,7 @@ use super::problem::{MEDIA_TYPE, ProblemView};
         (name = "clock", description = "The clock that decides"),
         (name = "health", description = "For supervisors and Prometheus"),
     ),
-    components(schemas(ProblemView))
+    components(schemas(ProblemView, StateText, DeliveryText, WrittenInstant))
 )]
 pub(super) struct Document;
 

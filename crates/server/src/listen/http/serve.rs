@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::guard::guard;
+use super::hear::hear_out;
 
 /// Connections at once; more wait in the listener's backlog.
 const CONNECTIONS: u32 = 8_192;
@@ -33,7 +34,7 @@ pub async fn serve(
     router: axum::Router,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let router = router.layer(from_fn(guard));
+    let router = router.layer(from_fn(guard)).layer(from_fn(hear_out));
     let places = Arc::new(Semaphore::new(CONNECTIONS as usize));
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes it");

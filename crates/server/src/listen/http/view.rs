@@ -30,6 +30,7 @@ pub(super) struct DeadlineView {
     /// Its number, as text.
     id: String,
     /// Which life of it this is.
+    #[schema(format = Int64)]
     generation: u32,
     /// Where it stands.
     #[schema(pattern = "^(pending|settled|lapsed)$")]
@@ -41,6 +42,7 @@ pub(super) struct DeadlineView {
     #[schema(format = DateTime)]
     created_at: String,
     /// Smaller is handed out first.
+    #[schema(format = Int64)]
     priority: u32,
     #[serde(flatten)]
     payload: PayloadView,

@@ -97,6 +97,23 @@ async fn the_documents_are_served_and_explain_every_code() {
 }
 
 #[tokio::test]
+async fn every_reference_in_the_openapi_document_leads_somewhere() {
+    let server = Server::start().await;
+    let document = server.get("/openapi.json").await;
+    let schemas = document["components"]["schemas"].as_object().expect("it has schemas");
+    let mut references = 0;
+    for part in document.text.split("\"$ref\":\"").skip(1) {
+        let name = part.split('"').next().unwrap_or_default();
+        let name =
+            name.strip_prefix("#/components/schemas/").expect("only schemas are referred to");
+        assert!(schemas.contains_key(name), "{name}");
+        references += 1;
+    }
+    assert!(references > 50, "only {references} references");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn the_page_about_http_has_a_section_for_every_call() {
     let server = Server::start().await;
     let document = server.get("/openapi.json").await;
