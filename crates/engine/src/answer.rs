@@ -234,6 +234,8 @@ pub struct ClockView {
     pub guard: Option<GuardReason>,
     /// Deadlines overdue at the last opening lapse no earlier.
     pub recovery_until: Time,
+    /// More is due than was done in this step: the next ones catch up.
+    pub behind: bool,
 }
 
 /// Why the clock guard went up.

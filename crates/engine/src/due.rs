@@ -96,6 +96,12 @@ impl Engine {
         self.fire_timers() || self.work.waits()
     }
 
+    /// Has the slice of this step left something due?
+    pub(crate) fn is_behind(&self) -> bool {
+        let due = self.state.timers.next_wake().is_some_and(|wake| wake <= self.now.millis());
+        self.storage < Storage::Full && (due || self.work.waits())
+    }
+
     fn fire_timers(&mut self) -> bool {
         let mut entries = std::mem::take(&mut self.work.entries);
         entries.clear();

@@ -333,7 +333,7 @@ mod tests {
         metrics.lapse(Span::from_millis(3));
         metrics.sync(Duration::from_micros(700));
         let now = Time::from_millis(1_795_348_800_000);
-        let clock = ClockView { now, wall: now, guard: None, recovery_until: now };
+        let clock = ClockView { now, wall: now, guard: None, recovery_until: now, behind: false };
         let paid = Outcome::new("paid").expect("it is a good outcome");
         let queue = QueueView {
             queue: QueueName::new("orders").expect("it is a good name"),

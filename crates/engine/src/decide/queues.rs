@@ -100,6 +100,7 @@ impl Engine {
             wall: self.clock.wall(),
             guard: self.clock.guard(),
             recovery_until: self.state.recovery_until,
+            behind: self.is_behind(),
         })
     }
 }

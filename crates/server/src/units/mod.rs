@@ -20,6 +20,8 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaType, T
 use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
+/// Floating-point numbers below this hold whole numbers exactly.
+const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
 /// An instant written as an integer below this is taken for seconds and refused.
 const FIRST_PLAUSIBLE_MILLIS: i128 = 100_000_000_000;
 /// [`HORIZON`] in seconds, for the schema.
@@ -277,8 +279,11 @@ impl<'de> Visitor<'de> for Anything {
         Ok(Written::Text(text.to_owned()))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Written, E> {
-        Ok(Written::Other("a fraction"))
+    fn visit_f64<E>(self, number: f64) -> Result<Written, E> {
+        // `1800.0` is what some languages make of 1800.
+        let whole = number.fract() == 0.0 && number.abs() < EXACT_BELOW;
+        let integer = whole.then(|| format!("{number:.0}").parse().ok()).flatten();
+        Ok(integer.map_or(Written::Other("a fraction"), Written::Integer))
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Written, E> {

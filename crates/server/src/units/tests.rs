@@ -28,6 +28,7 @@ fn durations_are_read_as_people_write_them() {
         (r#""250ms""#, 250),
         (r#""0s""#, 0),
         ("1800", 1_800_000),
+        ("1800.0", 1_800_000),
         ("0", 0),
     ];
     for (json, millis) in cases {
@@ -49,6 +50,7 @@ fn what_could_be_misread_as_a_duration_is_refused_with_a_hint() {
         (r#""""#, "30m"),
         (r#""1us""#, "1ms"),
         ("1.5", "30m"),
+        ("1e300", "30m"),
         ("true", "30m"),
         ("[30]", "30m"),
         (r#"{"m":30}"#, "30m"),

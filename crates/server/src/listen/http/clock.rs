@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use duly_engine::answer::Answer;
+use duly_engine::answer::{Answer, ClockView as Clock};
 use duly_engine::command::Command;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -39,7 +39,7 @@ pub(super) struct ClockReply {
     responses((status = 200, description = "The clock", body = ClockReply))
 )]
 pub(super) async fn get(State(api): State<Api>) -> Result<Response, Problem> {
-    ask(&api, Command::GetClock).await
+    Ok(show(&api, ask(&api, Command::GetClock).await?))
 }
 
 /// Advance a manual clock; what became due has lapsed when this answers.
@@ -59,7 +59,12 @@ pub(super) async fn advance(
     if api.handle.advance_clock(by).is_none() {
         return Err(Problem::new(&CLOCK_NOT_MANUAL));
     }
-    ask(&api, Command::GetClock).await
+    loop {
+        let clock = ask(&api, Command::GetClock).await?;
+        if !clock.behind {
+            return Ok(show(&api, clock));
+        }
+    }
 }
 
 /// The operator's word that the wall clock is right, after the clock guard went up.
@@ -75,15 +80,17 @@ pub(super) async fn confirm(
     State(api): State<Api>,
     Json(Nothing {}): Json<Nothing>,
 ) -> Result<Response, Problem> {
-    ask(&api, Command::ConfirmClock).await
+    Ok(show(&api, ask(&api, Command::ConfirmClock).await?))
 }
 
-async fn ask(api: &Api, command: Command) -> Result<Response, Problem> {
+fn show(api: &Api, clock: Clock) -> Response {
+    let clock = ClockView::new(clock, api.handle.clock_is_manual());
+    json(StatusCode::OK, &ClockReply { clock })
+}
+
+async fn ask(api: &Api, command: Command) -> Result<Clock, Problem> {
     match api.handle.ask(command).await? {
-        Answer::Clock(clock) => {
-            let clock = ClockView::new(clock, api.handle.clock_is_manual());
-            Ok(json(StatusCode::OK, &ClockReply { clock }))
-        }
+        Answer::Clock(clock) => Ok(clock),
         Answer::Refused(refusal) => Err(refusal::problem(refusal)),
         other => unreachable!("a question about the clock was answered with {other:?}"),
     }

@@ -271,6 +271,8 @@ pub(super) struct ClockView {
     /// Deadlines overdue at the last start lapse no earlier.
     #[schema(format = DateTime)]
     recovery_until: String,
+    /// More is due than could be done at once; it is being caught up with.
+    behind: bool,
 }
 
 impl From<Deadline> for DeadlineView {
@@ -450,6 +452,7 @@ impl ClockView {
             manual,
             guard: clock.guard.map(GuardReason::word),
             recovery_until: show_instant(clock.recovery_until),
+            behind: clock.behind,
         }
     }
 }

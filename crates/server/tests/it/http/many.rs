@@ -86,6 +86,23 @@ async fn a_batch_of_ten_thousand_is_taken_and_one_more_is_not() {
 }
 
 #[tokio::test]
+async fn all_that_became_due_has_lapsed_when_the_clock_was_advanced() {
+    let server = Server::start().await;
+    for begin in [0, 10_000] {
+        let line = |number: usize| {
+            format!(r#"{{"op":"schedule","queue":"orders","key":"{number}","after":"30m"}}"#)
+        };
+        let lines: Vec<String> = (begin..begin + 10_000).map(line).collect();
+        assert_eq!(server.send("POST", "/v1/batch", &lines.join("\n")).await.status, 200);
+    }
+    server.advance("31m").await;
+    let stats = server.get("/v1/queues/orders/stats").await;
+    let now = &stats["queue"]["now"];
+    assert_eq!((&now["pending"], &now["ready"]), (&json!(0), &json!(20_000)));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn pages_of_a_list_join_without_gap_or_repetition() {
     let server = Server::start().await;
     for number in 0..25 {

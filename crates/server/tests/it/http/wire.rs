@@ -47,6 +47,18 @@ async fn what_is_too_large_is_refused_and_its_sender_hears_why() {
 }
 
 #[tokio::test]
+async fn a_client_that_writes_all_before_it_reads_hears_why_it_was_refused() {
+    let server = Server::start().await;
+    let large = "x".repeat(4 << 20);
+    server.send("PUT", "/v1/queues/orders/deadlines/%00", &large).await.is_problem(400, "bad_key");
+    server.send("PUT", "/nowhere", &large).await.is_problem(404, "unknown_path");
+    let headers = "Host: shop.example\r\n";
+    let refused = server.send_with("PUT", "/v1/queues/orders", headers, large.as_bytes()).await;
+    refused.is_problem(403, "foreign_host");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_body_is_json_whatever_its_content_type_says() {
     let server = Server::start().await;
     let headers = "Host: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n";
