@@ -6,6 +6,7 @@ Duly only from outside. It counts what it checked and fails below its floor, so 
 did nothing cannot pass. Nothing here needs more than Python's standard library.
 """
 
+import base64
 import http.client
 import http.server
 import json
@@ -21,6 +22,9 @@ import tempfile
 import threading
 import time
 from datetime import datetime, timezone
+
+SECRET = "whsec_" + base64.b64encode(b"a secret for the suites, 32 byte").decode()
+"""What webhooks are signed with where the signature does not matter."""
 
 PATIENCE = 60.0
 """How long a condition may take before it counts as never, in seconds."""
@@ -344,6 +348,10 @@ class Receiver:
     def url(self):
         """Where it listens."""
         return f"http://127.0.0.1:{self.server.server_address[1]}/lapsed"
+
+    def target(self, **how):
+        """A queue's target that leads here."""
+        return {"webhook": {"url": self.url, "secrets": [SECRET], **how}}
 
     def seen(self):
         """The calls so far."""

@@ -35,10 +35,15 @@ class Promise:
         self.settled = False  # told that the settle won
         self.delivery = None  # the id it was told or delivered under
         self.lapsed_at = None
-        self.done = False  # told that the verdict `done` was taken
+        self.done = None  # the attempt whose verdict `done` was taken
 
     def __repr__(self):
         return f"{self.queue}/{self.key}"
+
+    def told(self):
+        """What has been told before a question is asked: its answer may not say less, though it may
+        be overtaken by what a webhook or a worker hears while it is on its way."""
+        return self.delivery is not None, self.done is not None
 
 
 class Oracle:
@@ -72,8 +77,9 @@ class Oracle:
             promise.delivery, promise.lapsed_at = delivery, lapsed_at
             promise.dues = {instant(due)}
 
-    def record(self, promise, record, how):
-        """A record was shown."""
+    def record(self, promise, record, how, before):
+        """A record was shown; `before` is what had been told when it was asked for."""
+        was_lapsed, was_done = before
         with self.lock:
             if record is None:
                 self.suite.check(not promise.scheduled, f"{promise} is gone ({how})")
@@ -83,10 +89,11 @@ class Oracle:
             if state == "lapsed":
                 delivery = record["delivery"]
                 self.lapsed(promise, delivery["id"], record["lapsed_at"], record["due"], how)
-                if promise.done:
+                if was_done:
                     self.suite.equal(delivery["state"], "done", f"{promise} ({how})")
                 return
-            self.suite.check(promise.delivery is None, f"{promise}: its lapse was undone ({how})")
+            undone = was_lapsed or (state == "settled" and promise.delivery is not None)
+            self.suite.check(not undone, f"{promise}: its lapse was undone ({how})")
             due = instant(record["due"])
             self.suite.check(due in promise.dues, f"{promise}: due {due} unknown ({how})")
             if state == "settled":
@@ -137,7 +144,7 @@ def schedule(oracle, client, dice, key):
 
 
 def settle(oracle, client, promise):
-    promise.settle_asked = True
+    promise.settle_asked, before = True, promise.told()
     reply = client.act(promise.queue, promise.key, "settle", outcome="paid")
     oracle.told()
     with oracle.lock:
@@ -146,7 +153,7 @@ def settle(oracle, client, promise):
             return
         good = ("settled", "already_settled", "too_late")
         if oracle.suite.check(result in good, f"settle {promise}: {reply!r}"):
-            oracle.record(promise, reply["deadline"], f"answer {result}")
+            oracle.record(promise, reply["deadline"], f"answer {result}", before)
             if result == "settled":
                 promise.settled = True
 
@@ -157,20 +164,22 @@ def extend(oracle, client, dice, promise):
         return
     with oracle.lock:
         promise.dues.add(due)
+        before = promise.told()
     reply = client.act(promise.queue, promise.key, "extend", due=rfc3339(due))
     oracle.told()
     with oracle.lock:
         if reply.status == 200:
             promise.dues = {due}
-            oracle.record(promise, reply["deadline"], "extended")
+            oracle.record(promise, reply["deadline"], "extended", before)
         elif oracle.suite.equal(reply["code"], "too_late", f"extend {promise}: {reply!r}"):
-            oracle.record(promise, reply["deadline"], "extend too late")
+            oracle.record(promise, reply["deadline"], "extend too late", before)
 
 
 def read(oracle, client, promise):
+    before = promise.told()
     record = client.read(promise.queue, promise.key)
     oracle.told()
-    oracle.record(promise, record, "read")
+    oracle.record(promise, record, "read", before)
 
 
 def worker(oracle, server, cycle, number):
@@ -182,15 +191,16 @@ def worker(oracle, server, cycle, number):
                 reply = client.lease("workers", max=10, wait="1s", lease="1s")
                 for each in reply["deliveries"] or []:
                     promise = oracle.promises[each["queue"], each["key"]]
-                    oracle.suite.check(not promise.done, f"{promise}: done, and leased again")
-                    how = f"lease, attempt {each['attempt']}"
+                    attempt, how = each["attempt"], f"lease, attempt {each['attempt']}"
+                    again = promise.done is not None and attempt > promise.done
+                    oracle.suite.check(not again, f"{promise}: done, and leased again")
                     oracle.lapsed(promise, each["id"], each["lapsed_at"], each["due"], how)
                     if dice.random() < 0.2:
                         continue
                     said = client.verdict(each["id"], each["token"], "done")
                     oracle.told()
                     if said.status == 200:
-                        promise.done = True
+                        promise.done = attempt
                     else:
                         oracle.suite.equal(said["code"], "lease_lost", f"verdict {promise}")
             except BROKEN:
@@ -221,7 +231,9 @@ def examine(oracle, server, promises, ask_again):
             for promise in promises[number::CALLERS]:
                 if ask_again and promise.settle_asked and not promise.settled:
                     settle(oracle, client, promise)
-                oracle.record(promise, client.read(promise.queue, promise.key), "after restart")
+                before = promise.told()
+                record = client.read(promise.queue, promise.key)
+                oracle.record(promise, record, "after restart", before)
 
     in_parallel(CALLERS, some)
 
@@ -232,7 +244,7 @@ def punish(suite, oracle, name, env):
     receiver = suite.receiver(webhook(oracle))
     with server.client() as client:
         retry = {"retry": ["1s"], "retry_for": "1h"}
-        client.queue("hooks", target={"webhook": {"url": receiver.url}}, **retry)
+        client.queue("hooks", target=receiver.target(), **retry)
         client.queue("workers", target="pull", **retry)
     dice = random.Random(name)
     for cycle in range(CYCLES):

@@ -25,7 +25,7 @@ def main():
         receiver = suite.receiver(done)
         with server.client() as client:
             for queue, batch in QUEUES.items():
-                client.queue(queue, target={"webhook": {"url": receiver.url, "batch": batch}})
+                client.queue(queue, target=receiver.target(batch=batch))
         keys = [(random.choice(list(QUEUES)), f"k{number}") for number in range(DEADLINES)]
         due = schedule(suite, server, keys)
         answers = race(server, keys, due)
