@@ -66,11 +66,16 @@ pub struct Health {
 pub struct Metrics {
     lateness: Histogram,
     sync: Histogram,
+    journal_bytes: Counter,
 }
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        Metrics { lateness: Histogram::new(LATENESS), sync: Histogram::new(SYNC) }
+        Metrics {
+            lateness: Histogram::new(LATENESS),
+            sync: Histogram::new(SYNC),
+            journal_bytes: Counter::default(),
+        }
     }
 }
 
@@ -113,6 +118,11 @@ impl Metrics {
         self.lateness.observe(late.millis().saturating_mul(1_000));
     }
 
+    /// So many bytes went to the journal.
+    pub fn wrote(&self, bytes: usize) {
+        self.journal_bytes.inc_by(bytes as u64);
+    }
+
     /// A sync of the journal took so long.
     pub fn sync(&self, took: Duration) {
         self.sync.observe(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
@@ -150,6 +160,11 @@ impl Metrics {
             "How long a sync of the journal took",
             seconds(),
             self.sync.clone(),
+        );
+        registry.register(
+            "journal_bytes",
+            "Bytes of records written to the journal",
+            self.journal_bytes.clone(),
         );
         let mut text = String::new();
         encode(&mut text, &registry).expect("memory takes all text");
@@ -332,6 +347,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.lapse(Span::from_millis(3));
         metrics.sync(Duration::from_micros(700));
+        metrics.wrote(4_096);
         let now = Time::from_millis(1_795_348_800_000);
         let clock = ClockView { now, wall: now, guard: None, recovery_until: now, behind: false };
         let paid = Outcome::new("paid").expect("it is a good outcome");
@@ -364,6 +380,7 @@ mod tests {
             r#"duly_lateness_seconds_bucket{le="0.005"} 1"#,
             r#"duly_lateness_seconds_bucket{le="+Inf"} 1"#,
             r#"duly_fsync_seconds_bucket{le="0.001"} 1"#,
+            "duly_journal_bytes_total 4096",
             "duly_archive_lag_records 2",
             "duly_build_info{version=",
         ] {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::bench::Case;
+
 const TEMPLATE: &str = "{about}\n\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
 /// Every order is paid, or duly cancelled: the deadline server.
@@ -102,6 +104,12 @@ pub(super) enum Verb {
   duly erase orders 42
   duly erase orders 42 --yes           in a script")]
     Erase(Erase),
+    /// Measure this server on this machine.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly bench                           about a minute, beside whatever runs here
+  duly bench --quick --json
+  duly bench --only schedule-64 --only batch --data /mnt/ssd/bench")]
+    Bench(Bench),
     /// Print the commented default configuration, or check a file.
     #[command(help_template = TEMPLATE, before_help = "Examples:
   duly config > duly.toml
@@ -309,6 +317,23 @@ pub(super) struct Erase {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Bench {
+    /// Where the servers that are measured keep their data; empty or new [default: a new
+    /// directory here, removed afterwards].
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// About ten seconds instead of a minute; the figures are rougher.
+    #[arg(long)]
+    pub(super) quick: bool,
+    /// Only this; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub(super) only: Vec<Case>,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Config {
     /// Say whether this file is good instead, and where it is not.
     #[arg(long, value_name = "FILE")]
@@ -361,6 +386,8 @@ mod tests {
             "duly list",
             "duly serve extra",
             "duly pause",
+            "duly bench --only everything",
+            "duly bench orders",
             "duly tail",
         ] {
             let error = parse(line).expect_err(line);

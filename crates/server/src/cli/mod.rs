@@ -6,6 +6,7 @@
 
 mod args;
 mod ask;
+pub mod bench;
 mod call;
 mod exit;
 mod print;
@@ -35,6 +36,7 @@ pub fn main() -> ExitCode {
     match line.verb {
         Verb::Serve(args) => serve(&args, &environment),
         Verb::Demo(args) => demonstrate(&args, &environment),
+        Verb::Bench(args) => bench::run(&args, &environment),
         Verb::Config(args) => configuration(&args, &environment).into(),
         verb => ask::run(verb, &environment).into(),
     }

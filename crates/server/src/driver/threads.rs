@@ -246,6 +246,7 @@ fn journal(
         if !release.records.is_empty() {
             let begun = crate::clock::stopwatch();
             for record in release.records {
+                outlets.metrics.wrote(record.bytes());
                 if let Err(error) = writer.write(record) {
                     fail("write the journal", &error);
                 }

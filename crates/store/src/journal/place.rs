@@ -89,6 +89,11 @@ impl Placed {
         offset_of_facts(self.offset)
     }
 
+    /// The bytes it takes of the segment, its header included.
+    pub fn bytes(&self) -> usize {
+        record_bytes(self.facts.len())
+    }
+
     /// The sequence of its last fact.
     pub fn last_seq(&self) -> u64 {
         self.first_seq + u64::from(self.count) - 1

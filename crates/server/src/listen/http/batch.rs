@@ -9,6 +9,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use duly_engine::command::{Address, Command};
+use duly_engine::id::DeliveryId;
 use serde::Serialize;
 use serde::de::value::MapDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -16,7 +17,8 @@ use serde_json::value::RawValue;
 
 use super::Api;
 use super::deadlines::{ExtendBody, FreezeBody, Nothing, ScheduleBody, SettleBody};
-use super::extract::{bad_json, body, json_text, key, object, queue_name};
+use super::deliveries::{TouchBody, VerdictBody};
+use super::extract::{bad_json, body, delivery_id, json_text, key, object, queue_name};
 use super::problem::{BAD_FIELD, BATCH_TOO_LONG, MISSING_FIELD, Problem};
 use super::reply::{self, Reply, ReplyBody};
 
@@ -45,8 +47,9 @@ struct LineReply<'a> {
 /// Many operations, one disk sync.
 ///
 /// Each line is `{"op":"schedule","queue":"orders","key":"42", …}` with the fields of the single call;
-/// `op` is `schedule`, `settle`, `extend`, `freeze`, `get`, `revive` or `erase`. Each line of the answer
-/// is the body of the single call, or its problem, with its `status`. Empty lines are skipped.
+/// `op` is `schedule`, `settle`, `extend`, `freeze`, `get`, `revive` or `erase`; or `verdict` or `touch`, with
+/// the delivery's `id` instead of queue and key. Each line of the answer is the body of the single
+/// call, or its problem, with its `status`. Empty lines are skipped.
 #[utoipa::path(
     post, path = "/v1/batch", operation_id = "batch", tag = "deadlines",
     request_body(description = "One JSON object a line, at most 10000 lines and 16 MiB", content(
@@ -109,23 +112,42 @@ fn write_line(out: &mut Vec<u8>, reply: &Result<Reply, Problem>) {
 fn operation(line: &str) -> Result<Operation, Problem> {
     let mut line: Line = object(line)?;
     let op = line.text("op")?;
-    let at = Address { queue: queue_name(&line.text("queue")?)?, key: key(&line.text("key")?)? };
     let command = match op.as_str() {
-        "schedule" => line.rest::<ScheduleBody>()?.command(at)?,
-        "settle" => line.rest::<SettleBody>()?.command(at)?,
-        "extend" => line.rest::<ExtendBody>()?.command(at)?,
-        "freeze" => line.rest::<FreezeBody>()?.command(at)?,
-        "get" => line.rest().map(|Nothing {}| Command::Get(at))?,
-        "revive" => line.rest().map(|Nothing {}| Command::Revive(at))?,
-        "erase" => line.rest().map(|Nothing {}| Command::Erase(at))?,
+        "schedule" => on(&mut line, ScheduleBody::command)?,
+        "settle" => on(&mut line, SettleBody::command)?,
+        "extend" => on(&mut line, ExtendBody::command)?,
+        "freeze" => on(&mut line, FreezeBody::command)?,
+        "get" => on(&mut line, |Nothing {}, at| Ok(Command::Get(at)))?,
+        "revive" => on(&mut line, |Nothing {}, at| Ok(Command::Revive(at)))?,
+        "erase" => on(&mut line, |Nothing {}, at| Ok(Command::Erase(at)))?,
+        "verdict" => of_delivery(&mut line, VerdictBody::command)?,
+        "touch" => of_delivery(&mut line, TouchBody::command)?,
         _ => {
             return Err(Problem::new(&BAD_FIELD)
                 .detail(format!("{op:?} is no operation"))
-                .hint("schedule, settle, extend, freeze, get, revive or erase")
+                .hint("schedule, settle, extend, freeze, get, revive, erase, verdict or touch")
                 .field("op"));
         }
     };
     Ok(Operation { settles: matches!(command, Command::Settle(_)), command })
+}
+
+/// The command of a line about a deadline.
+fn on<T: for<'de> Deserialize<'de>>(
+    line: &mut Line,
+    command: fn(T, Address) -> Result<Command, Problem>,
+) -> Result<Command, Problem> {
+    let at = Address { queue: queue_name(&line.text("queue")?)?, key: key(&line.text("key")?)? };
+    command(line.rest()?, at)
+}
+
+/// The command of a line about a delivery.
+fn of_delivery<T: for<'de> Deserialize<'de>>(
+    line: &mut Line,
+    command: fn(T, DeliveryId) -> Result<Command, Problem>,
+) -> Result<Command, Problem> {
+    let id = delivery_id(&line.text("id")?)?;
+    command(line.rest()?, id)
 }
 
 impl Line {
@@ -207,6 +229,8 @@ mod tests {
             (r#"{"op":"get","queue":"q","key":"k","after":"1m"}"#, "unknown_field"),
             (r#"{"op":"settle","queue":"q","key":"k"}"#, "missing_field"),
             (r#"{"op":"freeze","queue":"q","key":"k","for":"30"}"#, "bad_duration"),
+            (r#"{"op":"verdict","token":"1","verdict":"done"}"#, "missing_field"),
+            (r#"{"op":"touch","id":"17","token":"1"}"#, "unknown_delivery"),
         ];
         for (line, code) in cases {
             let problem = operation(line).map(|_| ()).expect_err(line);

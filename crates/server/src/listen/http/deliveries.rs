@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use duly_engine::command::{self, Command};
-use duly_engine::id::Token;
+use duly_engine::id::{DeliveryId, Token};
 use duly_engine::limits::{ERROR_BYTES, LEASE, LEASE_DELIVERIES};
 use duly_engine::time::Span;
 use serde::Deserialize;
@@ -115,6 +115,12 @@ fn error_text(text: Option<String>) -> Arc<str> {
 }
 
 impl VerdictBody {
+    /// The command that it is for this delivery.
+    pub(super) fn command(self, delivery: DeliveryId) -> Result<Command, Problem> {
+        let token = token(&self.token)?;
+        Ok(Command::Verdict { delivery, token, verdict: self.verdict()? })
+    }
+
     fn verdict(self) -> Result<command::Verdict, Problem> {
         let fails = matches!(self.verdict, VerdictText::Retry | VerdictText::Dead);
         if self.error.is_some() && !fails {
@@ -139,6 +145,14 @@ impl VerdictBody {
             VerdictText::Retry => command::Verdict::Retry { error: error_text(self.error), after },
             VerdictText::Dead => command::Verdict::Dead { error: error_text(self.error) },
         })
+    }
+}
+
+impl TouchBody {
+    /// The command that it is for this delivery.
+    pub(super) fn command(self, delivery: DeliveryId) -> Result<Command, Problem> {
+        let token = token(&self.token)?;
+        Ok(Command::Touch { delivery, token, span: lease_span(self.lease)? })
     }
 }
 
@@ -197,8 +211,7 @@ pub(super) async fn verdict(
     OfDelivery { id: delivery }: OfDelivery,
     Json(body): Json<VerdictBody>,
 ) -> Result<Reply, Problem> {
-    let token = token(&body.token)?;
-    ask(&api.handle, Command::Verdict { delivery, token, verdict: body.verdict()? }).await
+    ask(&api.handle, body.command(delivery)?).await
 }
 
 /// Keep a lease for another while.
@@ -216,7 +229,5 @@ pub(super) async fn touch(
     OfDelivery { id: delivery }: OfDelivery,
     Json(body): Json<TouchBody>,
 ) -> Result<Reply, Problem> {
-    let token = token(&body.token)?;
-    let span = lease_span(body.lease)?;
-    ask(&api.handle, Command::Touch { delivery, token, span }).await
+    ask(&api.handle, body.command(delivery)?).await
 }

@@ -78,6 +78,13 @@ pub(super) fn key(text: &str) -> Result<Key, Problem> {
     Key::new(text).map_err(|bad| Problem::new(&BAD_KEY).detail(bad.0).field("key"))
 }
 
+/// A delivery's id; what is none was never handed out.
+pub(super) fn delivery_id(text: &str) -> Result<DeliveryId, Problem> {
+    text.parse().map_err(|bad: duly_engine::id::Malformed| {
+        refusal::problem(Refusal::UnknownDelivery).detail(bad.0).field("id")
+    })
+}
+
 /// One segment of the address by its name in the route.
 async fn segment(parts: &mut Parts, name: &str) -> Result<String, Problem> {
     let segments = RawPathParams::from_request_parts(parts, &()).await.map_err(|error| {
@@ -111,11 +118,7 @@ impl<S: Sync> FromRequestParts<S> for OfDelivery {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<OfDelivery, Problem> {
-        let text = segment(parts, "id").await?;
-        let id = text.parse().map_err(|bad: duly_engine::id::Malformed| {
-            refusal::problem(Refusal::UnknownDelivery).detail(bad.0).field("id")
-        })?;
-        Ok(OfDelivery { id })
+        Ok(OfDelivery { id: delivery_id(&segment(parts, "id").await?)? })
     }
 }
 

@@ -44,6 +44,35 @@ async fn a_worker_leases_and_says_done_once_or_twice() {
 }
 
 #[tokio::test]
+async fn a_batch_takes_the_verdicts_and_touches_of_many_leases() {
+    let server = Server::start().await;
+    for key in ["1", "2", "3"] {
+        server.schedule(key, &json!({"after": "30m"})).await;
+    }
+    server.advance("30m").await;
+    let leased = server.post(LEASE, &json!({"max": 3})).await;
+    let line = |number: usize, op: &str, rest: &str| {
+        let (id, token) =
+            (&leased["deliveries"][number]["id"], &leased["deliveries"][number]["token"]);
+        format!(r#"{{"op":"{op}","id":{id},"token":{token}{rest}}}"#)
+    };
+    let lines = [
+        line(0, "verdict", r#","verdict":"done""#),
+        line(1, "verdict", r#","verdict":"superseded""#),
+        line(2, "touch", r#","lease":"60s""#),
+        line(2, "verdict", r#","verdict":"perhaps""#),
+    ];
+    let reply = server.send("POST", "/v1/batch", &lines.join("\n")).await;
+    let lines = reply.lines();
+    let statuses: Vec<u64> = lines.iter().filter_map(|line| line["status"].as_u64()).collect();
+    assert_eq!(statuses, [200, 200, 200, 400], "{reply:?}");
+    assert_eq!(lines[0]["deadline"]["delivery"]["state"], "done");
+    assert_eq!(lines[1]["deadline"]["delivery"]["state"], "superseded");
+    assert!(lines[2]["leased_until"].is_string());
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_lease_that_ran_out_is_lost() {
     let server = with_a_lapse().await;
     let leased = server.post(LEASE, &json!({"lease": "30s"})).await;

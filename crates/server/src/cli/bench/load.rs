@@ -1,0 +1,113 @@
+//! The load generator: so many connections, each with one request under way.
+//!
+//! A closed loop measures what callers feel who wait for their answer, as a shop's request does. It is
+//! one thread, so that it takes as little as possible of the machine it shares with the server, and
+//! it keeps every latency.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::task::JoinSet;
+
+use super::requests::Template;
+use super::wire::Connection;
+use crate::clock;
+
+/// When to stop: at whichever comes first.
+#[derive(Clone, Copy)]
+pub(super) struct Stop {
+    /// After so many deadlines.
+    pub(super) count: u64,
+    /// After so long.
+    pub(super) time: Duration,
+}
+
+/// What the server acknowledged.
+pub(super) struct Done {
+    /// Deadlines.
+    pub(super) count: u64,
+    /// How long each request took.
+    pub(super) times: Vec<Duration>,
+}
+
+/// Sends the template over so many connections, with keys numbered from 0, until it is time to stop.
+/// Anything but a yes, or a line of a batch that is none, is an error: a measurement of refusals
+/// would look like a very fast server.
+pub(super) async fn drive(
+    address: SocketAddr,
+    connections: usize,
+    stop: Stop,
+    template: impl Fn() -> Template,
+) -> anyhow::Result<Done> {
+    let next = Arc::new(AtomicU64::new(0));
+    let mut open = Vec::new();
+    for _ in 0..connections {
+        open.push(Connection::open(address).await?);
+    }
+    let begun = clock::stopwatch();
+    let mut under_way = JoinSet::new();
+    for mut connection in open {
+        let (next, mut template) = (Arc::clone(&next), template());
+        under_way.spawn(async move {
+            let mut times = Vec::new();
+            while begun.elapsed() < stop.time {
+                let first = next.fetch_add(template.len(), Ordering::Relaxed);
+                if first >= stop.count {
+                    break;
+                }
+                let sent = clock::stopwatch();
+                let answer = connection.ask_well(template.from(first)).await?;
+                times.push(sent.elapsed());
+                all_good(&template, answer)?;
+            }
+            anyhow::Ok((template.len() * times.len() as u64, times))
+        });
+    }
+    let mut done = Done { count: 0, times: Vec::new() };
+    while let Some(ended) = under_way.join_next().await {
+        let (count, times) = ended.context("the load generator failed")??;
+        done.count += count;
+        done.times.extend(times);
+    }
+    Ok(done)
+}
+
+/// Sends these one after the other over one connection.
+pub(super) async fn send_all(
+    address: SocketAddr,
+    requests: impl IntoIterator<Item = Vec<u8>>,
+) -> anyhow::Result<()> {
+    let mut connection = Connection::open(address).await?;
+    for request in requests {
+        lines_good(connection.ask_well(&request).await?)?;
+    }
+    Ok(())
+}
+
+fn all_good(template: &Template, answer: &[u8]) -> anyhow::Result<()> {
+    if template.len() > 1 { lines_good(answer) } else { Ok(()) }
+}
+
+/// Every line of a batch's answer begins with its status; a problem's does not, or not with this.
+fn lines_good(answer: &[u8]) -> anyhow::Result<()> {
+    let lines = answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    for line in lines {
+        let good = !line.starts_with(br#"{"type""#);
+        anyhow::ensure!(good, "a line was refused: {}", String::from_utf8_lossy(line));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lines_good;
+
+    #[test]
+    fn a_refused_line_of_a_batch_is_an_error() {
+        assert!(lines_good(b"{\"status\":201}\n{\"status\":200}\n").is_ok());
+        assert!(lines_good(b"{\"status\":201}\n{\"type\":\"/docs/errors#x\"}\n").is_err());
+    }
+}

@@ -1,0 +1,126 @@
+//! The least HTTP there can be: prebuilt requests out, whole answers in.
+//!
+//! The generator shares the machine with what it measures, so it must cost little: a request is bytes
+//! made once in which only the keys change, and of an answer only its status and its length are
+//! read. It understands what this server sends (`content-length`, never chunks) and nothing else.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, bail};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// What a read has room for at least.
+const READ_BYTES: usize = 64 << 10;
+
+/// One kept-alive connection; one request at a time.
+pub(super) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// An answer, whole.
+pub(super) struct Answer<'a> {
+    pub(super) status: u16,
+    pub(super) body: &'a [u8],
+}
+
+impl Connection {
+    pub(super) async fn open(address: SocketAddr) -> anyhow::Result<Connection> {
+        let stream = TcpStream::connect(address).await.context("cannot reach the server")?;
+        stream.set_nodelay(true).context("cannot reach the server")?;
+        Ok(Connection { stream, buffer: Vec::with_capacity(READ_BYTES) })
+    }
+
+    /// Sends a request and waits for the whole answer.
+    pub(super) async fn ask(&mut self, request: &[u8]) -> anyhow::Result<Answer<'_>> {
+        self.stream.write_all(request).await.context("the server does not take a request")?;
+        self.buffer.clear();
+        let mut head = None;
+        loop {
+            if head.is_none() {
+                head = Head::read(&self.buffer)?;
+            }
+            if let Some(Head { status, begin, end }) = head
+                && self.buffer.len() >= end
+            {
+                return Ok(Answer { status, body: &self.buffer[begin..end] });
+            }
+            self.buffer.reserve(READ_BYTES);
+            let read = self.stream.read_buf(&mut self.buffer).await;
+            if read.context("the server does not answer")? == 0 {
+                bail!("the server hung up in the middle of an answer");
+            }
+        }
+    }
+
+    /// The same; anything but a yes is an error.
+    pub(super) async fn ask_well(&mut self, request: &[u8]) -> anyhow::Result<&[u8]> {
+        let answer = self.ask(request).await?;
+        if !(200..300).contains(&answer.status) {
+            bail!("answered {}: {}", answer.status, String::from_utf8_lossy(answer.body));
+        }
+        Ok(answer.body)
+    }
+}
+
+/// Where the body of an answer lies.
+#[derive(Clone, Copy)]
+struct Head {
+    status: u16,
+    begin: usize,
+    end: usize,
+}
+
+impl Head {
+    /// The head at the beginning of these bytes, if all of it is there.
+    fn read(bytes: &[u8]) -> anyhow::Result<Option<Head>> {
+        let Some(length) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return Ok(None);
+        };
+        let text = std::str::from_utf8(&bytes[..length]).context("an answer that is not HTTP")?;
+        let mut lines = text.split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let body = lines.find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length")
+                .then(|| value.trim().parse::<usize>().ok())?
+        });
+        let (Some(status), Some(body)) = (status, body) else {
+            bail!("an answer without a status or a length: {text}");
+        };
+        let begin = length + 4;
+        Ok(Some(Head { status, begin, end: begin + body }))
+    }
+}
+
+/// A request, as bytes.
+pub(super) fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Head, request};
+
+    #[test]
+    fn an_answer_ends_where_its_length_says() {
+        let bytes = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nx: y\r\n\r\n{}HTTP";
+        let head = Head::read(bytes).expect("it is HTTP").expect("it is whole");
+        assert_eq!((head.status, &bytes[head.begin..head.end]), (201, &b"{}"[..]));
+        assert!(Head::read(&bytes[..30]).expect("so far it is HTTP").is_none());
+        assert!(Head::read(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn a_request_names_the_length_of_its_body() {
+        let text = String::from_utf8(request("PUT", "/x", "{\"a\":1}")).expect("it is text");
+        assert!(text.starts_with("PUT /x HTTP/1.1\r\n") && text.ends_with("\r\n\r\n{\"a\":1}"));
+        assert!(text.contains("content-length: 7\r\n"));
+    }
+}
