@@ -5,6 +5,7 @@
 //! binary from outside (kills, browsers, other people's clients) live in `tests/` at the root of
 //! the repository.
 
+mod bench;
 mod cli;
 mod deliveries;
 mod demo;

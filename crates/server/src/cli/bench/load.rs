@@ -92,7 +92,7 @@ fn all_good(template: &Template, answer: &[u8]) -> anyhow::Result<()> {
 }
 
 /// Every line of a batch's answer begins with its status; a problem's does not, or not with this.
-fn lines_good(answer: &[u8]) -> anyhow::Result<()> {
+pub(super) fn lines_good(answer: &[u8]) -> anyhow::Result<()> {
     let lines = answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     for line in lines {
         let good = !line.starts_with(br#"{"type""#);

@@ -6,33 +6,29 @@
 //! (archiving) is in its processor time but not in its rate.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
-use serde::Deserialize;
-use tokio::sync::mpsc;
 
 use super::child::Child;
+use super::due::{Schedule, work};
 use super::load::{Stop, drive, send_all};
 use super::meter::Meter;
 use super::process::resident_bytes;
 use super::report::{Cost, Figure, Row, Times, millis, number, round};
 use super::requests::{self, Template};
-use super::wire::{Connection, request};
+use super::stats::stats;
 use crate::clock;
 
 /// The queue of every measurement.
-const QUEUE: &str = "bench";
+pub(super) const QUEUE: &str = "bench";
 /// Deadlines in one request of a batch.
-const BATCH: u64 = 1_000;
-/// How long before the first due time everybody is in place.
-const HEAD_START: Duration = Duration::from_millis(50);
+pub(super) const BATCH: u64 = 1_000;
 /// No count: only time stops it.
 const ENDLESS: u64 = u64::MAX;
 /// How long to wait for what must come.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -206,6 +202,10 @@ impl Site<'_> {
     async fn pending(&self) -> anyhow::Result<Vec<Row>> {
         let mut child = self.server("none").await?;
         let count = self.plan.pending.next_multiple_of(BATCH);
+        child.kill_and_restart().await?;
+        child.rest().await?;
+        let restarted_empty = resident_bytes(child.id())?;
+        load(&child, "warm", 10 * BATCH).await?;
         let empty = resident_bytes(child.id())?;
         let before = Meter::read(&child).await?;
         load(&child, QUEUE, count).await?;
@@ -215,9 +215,13 @@ impl Site<'_> {
         let found = stats(&child).await?.pending(QUEUE);
         ensure!(found == count, "{found} of {count} acknowledged deadlines are there after a kill");
         child.rest().await?;
-        let again = resident_bytes(child.id())?.saturating_sub(empty);
-        let each = |bytes: u64| round(number(bytes) / number(count));
-        let memory = Figure::Memory { bytes_each: each(grown), restarted_bytes_each: each(again) };
+        let again = resident_bytes(child.id())?.saturating_sub(restarted_empty);
+        let each = |bytes: u64, count: u64| round(number(bytes) / number(count));
+        let memory = Figure::Memory {
+            bytes_each: each(grown, count),
+            // Of those in the other queue, all but the first batch came after the empty start.
+            restarted_bytes_each: each(again, count + 9 * BATCH),
+        };
         Ok(vec![
             Row {
                 name: "pending",
@@ -296,218 +300,6 @@ async fn load(child: &Child, queue: &str, count: u64) -> anyhow::Result<()> {
     let loaded = drive(child.address(), 1, stop, || requests::schedules(queue, BATCH)).await?;
     ensure!(loaded.count == count, "only {} of {count} were scheduled in time", loaded.count);
     child.rest().await
-}
-
-/// Deadlines on their way, and when each is due.
-struct Schedule {
-    count: u64,
-    /// By the wall clock, in milliseconds.
-    first_due: u64,
-    spread_ms: u64,
-    /// By the stopwatch.
-    begins: Instant,
-}
-
-impl Schedule {
-    /// Schedules deadlines that are due soon, the first of them only when all are acknowledged.
-    async fn lay(child: &Child, count: u64, spread: Duration) -> anyhow::Result<Schedule> {
-        let spread_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
-        let batches = count.div_ceil(BATCH);
-        let begun = clock::stopwatch();
-        send_all(child.address(), [requests::schedules("warm", BATCH).from(BATCH).to_vec()])
-            .await?;
-        // One batch took so long; three times that for each leaves room for a busy machine.
-        let pieces = u32::try_from(batches).unwrap_or(u32::MAX);
-        let lead = Duration::from_millis(700) + begun.elapsed() * 3 * pieces;
-        let (now, stopwatch) = (clock::wall().millis(), clock::stopwatch());
-        let lead_ms = u64::try_from(lead.as_millis()).unwrap_or(u64::MAX);
-        let schedule = Schedule {
-            count,
-            first_due: now + lead_ms,
-            spread_ms,
-            begins: stopwatch + Duration::from_millis(lead_ms),
-        };
-        let batch = |first: u64| {
-            let lines = BATCH.min(count - first);
-            requests::schedules_due(QUEUE, first, lines, |number| schedule.due(number))
-        };
-        send_all(child.address(), (0..batches).map(|piece| batch(piece * BATCH))).await?;
-        ensure!(
-            stopwatch.elapsed() < lead,
-            "scheduling them took longer than foreseen: try again when the machine is quieter"
-        );
-        Ok(schedule)
-    }
-
-    /// Waits until shortly before the first is due: waiting is not part of the work.
-    async fn nearly_due(&self) {
-        let left = self.begins.saturating_duration_since(clock::stopwatch());
-        tokio::time::sleep(left.saturating_sub(HEAD_START)).await;
-    }
-
-    fn due(&self, number: u64) -> u64 {
-        self.first_due + number * self.spread_ms / self.count
-    }
-
-    /// How long after its due time it is now.
-    fn lateness(&self, number: u64) -> Duration {
-        let due = self.due(number) - self.first_due;
-        self.begins.elapsed().saturating_sub(Duration::from_millis(due))
-    }
-}
-
-/// Lets workers lease and say done until all are done. `heard` is told of each how long after its due
-/// time the worker had it, and how long after it the verdict was acknowledged.
-async fn work(
-    child: &Child,
-    schedule: &Schedule,
-    workers: usize,
-    most: usize,
-    mut heard: impl FnMut(Duration, Duration),
-) -> anyhow::Result<()> {
-    let (done, mut all_done) = mpsc::unbounded_channel();
-    let schedule = Arc::new(Schedule { ..*schedule });
-    let mut under_way = tokio::task::JoinSet::new();
-    for _ in 0..workers {
-        let worker = Worker {
-            connection: Connection::open(child.address()).await?,
-            lease: requests::lease(QUEUE, most),
-            schedule: Arc::clone(&schedule),
-            done: done.clone(),
-        };
-        under_way.spawn(worker.run());
-    }
-    drop(done);
-    let mut left = schedule.count;
-    let begun = clock::stopwatch();
-    while left > 0 {
-        let ended = tokio::time::timeout(PATIENCE.saturating_sub(begun.elapsed()), async {
-            tokio::select! {
-                biased;
-                piece = all_done.recv() => Ok(piece),
-                Some(ended) = under_way.join_next() => ended.context("a worker failed")?.map(|()| None),
-            }
-        });
-        let piece: Option<Vec<(Duration, Duration)>> =
-            ended.await.context("the workers did not get everything in time")??;
-        let piece = piece.context("the workers ended early")?;
-        left -= piece.len() as u64;
-        for (late, done) in piece {
-            heard(late, done);
-        }
-    }
-    Ok(())
-}
-
-/// One worker: it leases, and says done of all it got in one request.
-struct Worker {
-    connection: Connection,
-    lease: Vec<u8>,
-    schedule: Arc<Schedule>,
-    done: mpsc::UnboundedSender<Vec<(Duration, Duration)>>,
-}
-
-/// What a lease says.
-#[derive(Deserialize)]
-struct Leased<'a> {
-    #[serde(borrow)]
-    deliveries: Vec<Delivery<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Delivery<'a> {
-    id: &'a str,
-    token: &'a str,
-    key: &'a str,
-}
-
-impl Worker {
-    async fn run(mut self) -> anyhow::Result<()> {
-        loop {
-            let body = self.connection.ask_well(&self.lease).await?;
-            let leased: Leased<'_> = serde_json::from_slice(body).context("what a lease says")?;
-            if leased.deliveries.is_empty() {
-                continue;
-            }
-            let numbers: Vec<u64> =
-                leased.deliveries.iter().filter_map(|one| requests::number(one.key)).collect();
-            let late: Vec<Duration> =
-                numbers.iter().map(|number| self.schedule.lateness(*number)).collect();
-            let verdicts = requests::done(leased.deliveries.iter().map(|one| (one.id, one.token)));
-            let answer = self.connection.ask_well(&verdicts).await?;
-            ensure!(
-                !answer.starts_with(br#"{"type""#),
-                "a verdict was refused: {}",
-                String::from_utf8_lossy(answer)
-            );
-            let done = numbers.iter().map(|number| self.schedule.lateness(*number));
-            if self.done.send(late.into_iter().zip(done).collect()).is_err() {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// What `/v1/stats` says.
-#[derive(Deserialize)]
-struct Stats {
-    queues: Vec<QueueStats>,
-    lateness: Lateness,
-}
-
-#[derive(Deserialize)]
-struct QueueStats {
-    name: String,
-    now: Now,
-    total: Total,
-}
-
-#[derive(Deserialize)]
-struct Now {
-    pending: u64,
-}
-
-#[derive(Deserialize)]
-struct Total {
-    done: u64,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-struct Lateness {
-    count: u64,
-    p50_ms: u32,
-    p99_ms: u32,
-    max_ms: u32,
-}
-
-impl Stats {
-    fn queue(&self, name: &str) -> Option<&QueueStats> {
-        self.queues.iter().find(|queue| queue.name == name)
-    }
-
-    fn pending(&self, name: &str) -> u64 {
-        self.queue(name).map_or(0, |queue| queue.now.pending)
-    }
-
-    fn done(&self, name: &str) -> u64 {
-        self.queue(name).map_or(0, |queue| queue.total.done)
-    }
-}
-
-impl From<Lateness> for Times {
-    fn from(lateness: Lateness) -> Times {
-        Times {
-            p50_ms: lateness.p50_ms.into(),
-            p99_ms: lateness.p99_ms.into(),
-            max_ms: lateness.max_ms.into(),
-        }
-    }
-}
-
-async fn stats(child: &Child) -> anyhow::Result<Stats> {
-    let mut connection = Connection::open(child.address()).await?;
-    let body = connection.ask_well(&request("GET", "/v1/stats", "")).await?;
-    serde_json::from_slice(body).context("what /v1/stats says")
 }
 
 /// Waits until so many are done without anybody's help.

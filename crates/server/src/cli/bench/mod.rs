@@ -8,12 +8,14 @@
 
 mod child;
 mod disk;
+mod due;
 mod load;
 mod measure;
 mod meter;
 mod process;
 mod report;
 mod requests;
+mod stats;
 mod wire;
 
 use std::fs;
