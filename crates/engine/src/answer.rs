@@ -80,6 +80,37 @@ pub enum Answer {
     LookUp(Wanted),
 }
 
+impl Answer {
+    /// Every payload it points at, for whoever fetches them or finds out where they lie.
+    pub fn payloads_mut(&mut self) -> Vec<&mut PayloadAt> {
+        match self {
+            Answer::Scheduled { deadline, .. }
+            | Answer::Settled { deadline, .. }
+            | Answer::Deadline(deadline)
+            | Answer::VerdictTaken(deadline) => vec![&mut deadline.payload],
+            Answer::Leased(deliveries) => {
+                deliveries.iter_mut().map(|delivery| &mut delivery.payload).collect()
+            }
+            Answer::Scanned { found, .. } => {
+                found.iter_mut().map(|deadline| &mut deadline.payload).collect()
+            }
+            Answer::Refused(refusal) => {
+                refusal.deadline_mut().map(|deadline| &mut deadline.payload).into_iter().collect()
+            }
+            Answer::Remembered { .. }
+            | Answer::Erased
+            | Answer::Touched { .. }
+            | Answer::Queue(_)
+            | Answer::Queues(_)
+            | Answer::QueueDeleted
+            | Answer::Shift(_)
+            | Answer::Clock(_)
+            | Answer::Counted { .. }
+            | Answer::LookUp(_) => Vec::new(),
+        }
+    }
+}
+
 /// What must be looked up in the archive before a command can be decided.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wanted {
@@ -359,21 +390,6 @@ impl Refusal {
             Refusal::StorageLow => "storage_low",
             Refusal::StorageFull => "storage_full",
             Refusal::ClockTrusted => "clock_trusted",
-        }
-    }
-
-    /// The record it shows.
-    pub fn deadline(&self) -> Option<&Deadline> {
-        match self {
-            Refusal::AlreadyExists(deadline)
-            | Refusal::DeliveryUnderWay(deadline)
-            | Refusal::AlreadySettled(deadline)
-            | Refusal::TooLate(deadline)
-            | Refusal::OtherGeneration(deadline)
-            | Refusal::DueChanged(deadline)
-            | Refusal::StillPending(deadline)
-            | Refusal::NotDead(deadline) => Some(deadline),
-            _ => None,
         }
     }
 

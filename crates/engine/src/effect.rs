@@ -4,7 +4,7 @@
 //! performs them; nothing else is ever done on the engine's behalf.
 
 use crate::answer::{GuardReason, Leased};
-use crate::deadline::Final;
+use crate::deadline::{Final, PayloadAt};
 use crate::id::{DeadlineId, DeliveryId, Key, QueueName, Seq};
 use crate::queue::Target;
 use crate::time::Time;
@@ -30,6 +30,19 @@ pub enum Effect {
     },
     /// A line for the log, perhaps an alarm.
     Notice(Notice),
+}
+
+impl Effect {
+    /// Every payload it points at, for whoever fetches them or finds out where they lie.
+    pub fn payloads_mut(&mut self) -> Vec<&mut PayloadAt> {
+        match self {
+            Effect::Attempt { deliveries, .. } => {
+                deliveries.iter_mut().map(|delivery| &mut delivery.payload).collect()
+            }
+            Effect::Archive(last) => vec![&mut last.deadline.payload],
+            Effect::Erase { .. } | Effect::Notice(_) => Vec::new(),
+        }
+    }
 }
 
 /// What an operator should hear of.

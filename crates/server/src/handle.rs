@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::Clock;
 use crate::driver::threads::fail;
-use crate::driver::{Ask, Door, Message, Reply, Vitals, Wait, has_room, payloads_of};
+use crate::driver::{Ask, Door, Message, Reply, Vitals, Wait, has_room};
 use crate::metrics::Health;
 
 pub use crate::driver::{Attempt, Attempts};
@@ -200,7 +200,7 @@ impl Handle {
 /// Replaces what answers leave in the journal by the thing itself.
 fn fetched(reply: Reply) -> Vec<Answer> {
     let mut answers = reply.answers;
-    for payload in answers.iter_mut().flat_map(payloads_of) {
+    for payload in answers.iter_mut().flat_map(Answer::payloads_mut) {
         reply.pins.fetch(payload);
     }
     answers

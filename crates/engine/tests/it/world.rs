@@ -215,8 +215,8 @@ impl World {
         if step.count > 0 {
             let (segment, offset) = self.append(&step);
             self.engine.placed(segment, offset);
-            let in_answers = happened.answers.iter_mut().flat_map(payloads);
-            for payload in in_answers.chain(effects.iter_mut().flat_map(payloads_of_effect)) {
+            let in_answers = happened.answers.iter_mut().flat_map(Answer::payloads_mut);
+            for payload in in_answers.chain(effects.iter_mut().flat_map(Effect::payloads_mut)) {
                 if let PayloadAt::Stored(stored) = payload {
                     *stored = stored.placed(segment, offset);
                 }
@@ -467,30 +467,4 @@ fn clock(engine: &mut Engine) -> (Option<&'static str>, Time) {
         panic!("the clock is a clock");
     };
     (view.guard.map(duly_engine::answer::GuardReason::word), view.recovery_until)
-}
-
-fn payloads(answer: &mut Answer) -> Vec<&mut PayloadAt> {
-    match answer {
-        Answer::Scheduled { deadline, .. }
-        | Answer::Settled { deadline, .. }
-        | Answer::Deadline(deadline)
-        | Answer::VerdictTaken(deadline) => vec![&mut deadline.payload],
-        Answer::Leased(deliveries) => {
-            deliveries.iter_mut().map(|delivery| &mut delivery.payload).collect()
-        }
-        Answer::Scanned { found, .. } => {
-            found.iter_mut().map(|deadline| &mut deadline.payload).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn payloads_of_effect(effect: &mut Effect) -> Vec<&mut PayloadAt> {
-    match effect {
-        Effect::Attempt { deliveries, .. } => {
-            deliveries.iter_mut().map(|delivery| &mut delivery.payload).collect()
-        }
-        Effect::Archive(last) => vec![&mut last.deadline.payload],
-        Effect::Erase { .. } | Effect::Notice(_) => Vec::new(),
-    }
 }

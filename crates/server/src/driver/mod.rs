@@ -375,8 +375,9 @@ impl Driver {
             records.push(record);
             self.parts.engine.placed(segment, offset);
             let of_answered = answered.iter_mut().flat_map(|answered| &mut answered.answers);
-            let of_answers = of_answered.chain(self.asks.answers_mut()).flat_map(payloads_of);
-            for payload in effects.iter_mut().flat_map(payloads_of_effect).chain(of_answers) {
+            let of_answers =
+                of_answered.chain(self.asks.answers_mut()).flat_map(Answer::payloads_mut);
+            for payload in effects.iter_mut().flat_map(Effect::payloads_mut).chain(of_answers) {
                 if let PayloadAt::Stored(stored) = payload {
                     *stored = stored.placed(segment, offset);
                 }
@@ -431,45 +432,5 @@ fn address(command: &Command) -> Option<&Address> {
         | Command::Revive(at)
         | Command::Erase(at) => Some(at),
         _ => None,
-    }
-}
-
-/// Every payload that an effect points at.
-fn payloads_of_effect(effect: &mut Effect) -> Vec<&mut PayloadAt> {
-    match effect {
-        Effect::Attempt { deliveries, .. } => {
-            deliveries.iter_mut().map(|delivery| &mut delivery.payload).collect()
-        }
-        Effect::Archive(last) => vec![&mut last.deadline.payload],
-        Effect::Erase { .. } | Effect::Notice(_) => Vec::new(),
-    }
-}
-
-/// Every payload that an answer points at.
-pub(crate) fn payloads_of(answer: &mut Answer) -> Vec<&mut PayloadAt> {
-    match answer {
-        Answer::Scheduled { deadline, .. }
-        | Answer::Settled { deadline, .. }
-        | Answer::Deadline(deadline)
-        | Answer::VerdictTaken(deadline) => vec![&mut deadline.payload],
-        Answer::Leased(deliveries) => {
-            deliveries.iter_mut().map(|delivery| &mut delivery.payload).collect()
-        }
-        Answer::Scanned { found, .. } => {
-            found.iter_mut().map(|deadline| &mut deadline.payload).collect()
-        }
-        Answer::Refused(refusal) => {
-            refusal.deadline_mut().map(|deadline| &mut deadline.payload).into_iter().collect()
-        }
-        Answer::Remembered { .. }
-        | Answer::Erased
-        | Answer::Touched { .. }
-        | Answer::Queue(_)
-        | Answer::Queues(_)
-        | Answer::QueueDeleted
-        | Answer::Shift(_)
-        | Answer::Clock(_)
-        | Answer::Counted { .. }
-        | Answer::LookUp(_) => Vec::new(),
     }
 }
