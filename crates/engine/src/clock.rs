@@ -119,3 +119,119 @@ impl JournalClock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::index::hash_number;
+
+    const NOON: u64 = 1_795_348_800_000;
+
+    fn at(wall_s: i64, boot_s: u64) -> Reading {
+        let wall = NOON.checked_add_signed(wall_s * 1_000).expect("after 1970");
+        Reading { wall: Time::from_millis(wall), boot: Span::from_secs(boot_s) }
+    }
+
+    fn time(s: u64) -> Time {
+        Time::from_millis(NOON + s * 1_000)
+    }
+
+    /// A clock after these readings.
+    fn read(readings: &[Reading]) -> JournalClock {
+        let mut clock = JournalClock::new(&Limits::default());
+        for reading in readings {
+            clock.read(*reading);
+        }
+        clock
+    }
+
+    #[test]
+    fn journal_time_never_runs_backward() {
+        let mut clock = read(&[at(0, 0)]);
+        let (mut wall, mut boot, mut before, mut guarded) = (0_i64, 0, clock.now(), 0);
+        for n in 0..20_000 {
+            let roll = hash_number(n);
+            boot += roll % 5;
+            let step = i64::try_from(roll % 5).expect("it is small");
+            wall += if roll.is_multiple_of(50) {
+                i64::try_from(roll % 400).expect("it is small") - 200
+            } else {
+                step
+            };
+            clock.read(at(wall, boot));
+            if clock.guard().is_some() && roll.is_multiple_of(7) {
+                guarded += 1;
+                assert!(clock.confirm());
+            }
+            assert!(clock.now() >= before, "at reading {n}");
+            before = clock.now();
+        }
+        assert!(guarded > 100, "the guard was up only {guarded} times");
+    }
+
+    #[test]
+    fn jumps_up_to_the_limit_are_taken_and_larger_ones_are_not() {
+        assert_eq!(read(&[at(0, 0), at(70, 10)]).guard(), None);
+        assert_eq!(read(&[at(0, 0), at(70, 10)]).now(), time(70));
+        let clock = read(&[at(0, 0), at(71, 10)]);
+        assert_eq!(clock.guard(), Some(GuardReason::ForwardJump));
+        assert_eq!(clock.now(), time(10), "from the last good time by the boot clock");
+        assert_eq!(read(&[at(0, 0), at(-50, 10)]).guard(), None);
+        assert_eq!(read(&[at(0, 0), at(-51, 10)]).guard(), Some(GuardReason::BackwardStep));
+    }
+
+    #[test]
+    fn a_long_sleep_is_no_jump() {
+        let clock = read(&[at(0, 0), at(86_400, 86_400)]);
+        assert_eq!((clock.guard(), clock.now()), (None, time(86_400)));
+    }
+
+    #[test]
+    fn under_the_guard_time_follows_the_boot_clock_until_the_wall_clock_returns() {
+        let mut clock = read(&[at(0, 0), at(3_600, 0), at(3_700, 100)]);
+        assert_eq!((clock.guard(), clock.now()), (Some(GuardReason::ForwardJump), time(100)));
+        clock.read(at(3_800, 200));
+        assert_eq!(clock.now(), time(200));
+        clock.read(at(303, 300));
+        assert!(clock.guard().is_some(), "three seconds apart is not back");
+        clock.read(at(312, 310));
+        assert_eq!((clock.guard(), clock.now()), (None, time(312)));
+    }
+
+    #[test]
+    fn a_confirmed_clock_goes_on_with_the_next_reading() {
+        let mut clock = read(&[at(0, 0), at(3_600, 10)]);
+        assert!(clock.confirm());
+        assert!(!clock.confirm());
+        assert_eq!(clock.now(), time(10), "a step has one time");
+        clock.read(at(3_601, 11));
+        assert_eq!((clock.guard(), clock.now()), (None, time(3_601)));
+    }
+
+    #[test]
+    fn a_start_is_measured_against_the_journal() {
+        let month = 30 * 86_400;
+        let started = |wall_s: i64, guard| {
+            let mut clock = JournalClock::new(&Limits::default());
+            clock.seen(time(0));
+            clock.restore(guard);
+            clock.read(at(wall_s, 7));
+            (clock.guard(), clock.now())
+        };
+        assert_eq!(started(month, None), (None, time(2_592_000)));
+        assert_eq!(started(month + 1, None), (Some(GuardReason::StartedAhead), time(0)));
+        assert_eq!(started(-2, None), (None, time(0)));
+        assert_eq!(started(-3, None), (Some(GuardReason::StartedBehind), time(0)));
+        // With the guard up before, only a clock that has come back is believed.
+        let jumped = Some(GuardReason::ForwardJump);
+        assert_eq!(started(60, jumped), (None, time(60)));
+        assert_eq!(started(61, jumped), (jumped, time(0)));
+        assert_eq!(started(-3, jumped), (Some(GuardReason::StartedBehind), time(0)));
+    }
+
+    #[test]
+    fn a_new_journal_takes_any_time() {
+        assert_eq!(read(&[at(0, 5)]).guard(), None);
+        assert_eq!(read(&[at(0, 5)]).now(), time(0));
+    }
+}

@@ -232,3 +232,50 @@ fn jittered(wait: Span, delivery: DeliveryId, attempt: u32) -> Span {
     let tenth = wait.millis() / 10;
     Span::from_millis(wait.millis() - tenth + hash % (2 * tenth + 1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{DeadlineId, DirectoryId, Generation};
+
+    #[test]
+    fn waits_differ_by_a_tenth_at_most_and_are_the_same_every_time() {
+        let wait = Span::from_secs(100);
+        let (mut shortest, mut longest, mut sum) = (Span::from_hours(1), Span::ZERO, 0);
+        for n in 0..10_000_u32 {
+            let delivery = DeliveryId {
+                directory: DirectoryId(0x5eed),
+                deadline: DeadlineId(u64::from(n / 10)),
+                generation: Generation(1),
+            };
+            let jittered = jittered(wait, delivery, n % 10);
+            assert_eq!(jittered, super::jittered(wait, delivery, n % 10));
+            (shortest, longest) = (shortest.min(jittered), longest.max(jittered));
+            sum += jittered.millis();
+        }
+        assert!(shortest >= Span::from_secs(90) && shortest < Span::from_millis(90_100));
+        assert!(longest <= Span::from_secs(110) && longest > Span::from_millis(109_900));
+        assert!((99_500..100_500).contains(&(sum / 10_000)), "{} on average", sum / 10_000);
+    }
+
+    #[test]
+    fn the_shortest_waits_and_none_at_all_have_no_jitter() {
+        let delivery = DeliveryId {
+            directory: DirectoryId(1),
+            deadline: DeadlineId(1),
+            generation: Generation(1),
+        };
+        for millis in 0..10 {
+            let wait = Span::from_millis(millis);
+            assert_eq!(jittered(wait, delivery, 1), wait);
+        }
+    }
+
+    #[test]
+    fn the_last_step_of_the_ladder_repeats() {
+        let ladder = [Span::from_secs(5), Span::from_secs(15), Span::from_mins(1)];
+        let waits: Vec<Span> = (1..6).map(|failed| ladder_wait(&ladder, failed)).collect();
+        let last = Span::from_mins(1);
+        assert_eq!(waits, [Span::from_secs(5), Span::from_secs(15), last, last, last]);
+    }
+}

@@ -366,16 +366,22 @@ impl Engine {
             self.state.erased.remove(&erasure.id);
             gone.extend(erasure.at);
         }
+        (gone, self.evicted() < archived)
+    }
+
+    /// Every final record up to this fact has left memory, and with it the way to its payload in
+    /// the journal.
+    pub fn evicted(&self) -> Seq {
         let finals = self.state.finals.front().map(|(seq, ..)| *seq);
         let erasures = self.state.erasures.front().map(|erasure| erasure.seq);
-        let more = [finals, erasures].into_iter().flatten().any(|seq| seq <= archived);
-        (gone, more)
+        [finals, erasures].into_iter().flatten().min().unwrap_or(self.next_seq) - 1
     }
 
     // Cleaning.
 
     /// Restates what is still live of a record of the oldest segment. Within a step. Final records
-    /// are not restated: the segment may go when they are evicted and this step is durable.
+    /// are not restated: the segment may go when they are [evicted](Engine::evicted) and this step is
+    /// durable.
     pub fn restate(&mut self, replayed: Replayed<'_>) -> Result<usize, ReplayFault> {
         let mut restated = 0;
         for fact in record::read(replayed.facts) {

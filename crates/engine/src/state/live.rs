@@ -300,3 +300,14 @@ impl Live {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_small_and_its_place_in_the_slab_no_larger() {
+        assert_eq!(size_of::<Live>(), 96);
+        assert_eq!(size_of::<Option<Live>>(), 96);
+    }
+}

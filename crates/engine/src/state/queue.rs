@@ -170,33 +170,108 @@ impl Queue {
 /// generic cell rate algorithm, ITU-T I.371), with 50 ms of slack so that it need not wake for each.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
-    spent_until_us: u64,
+    spent_until_ns: u64,
 }
 
-const SLACK_US: u64 = 50_000;
+const SLACK_NS: u64 = 50_000_000;
+
+/// Nanoseconds since 1970: exact for five centuries.
+fn nanos(at: Time) -> u64 {
+    at.millis().saturating_mul(1_000_000)
+}
 
 impl Pace {
-    fn interval_us(rate: u32) -> u64 {
-        (1_000_000 / u64::from(rate.max(1))).max(1)
+    fn interval_ns(rate: u32) -> u64 {
+        (1_000_000_000 / u64::from(rate.max(1))).max(1)
     }
 
-    fn begin_us(self, rate: u32, now: Time) -> u64 {
-        let slack = SLACK_US.max(Pace::interval_us(rate));
-        self.spent_until_us.max((now.millis() * 1_000).saturating_sub(slack))
+    fn begin_ns(self, rate: u32, now: Time) -> u64 {
+        let slack = SLACK_NS.max(Pace::interval_ns(rate));
+        self.spent_until_ns.max(nanos(now).saturating_sub(slack))
     }
 
     pub(crate) fn allowed(self, rate: u32, now: Time) -> u64 {
-        let now_us = now.millis() * 1_000;
-        now_us.saturating_sub(self.begin_us(rate, now)) / Pace::interval_us(rate)
+        nanos(now).saturating_sub(self.begin_ns(rate, now)) / Pace::interval_ns(rate)
     }
 
     pub(crate) fn spend(&mut self, rate: u32, now: Time, deliveries: u64) {
-        self.spent_until_us = self.begin_us(rate, now) + deliveries * Pace::interval_us(rate);
+        self.spent_until_ns = self.begin_ns(rate, now) + deliveries * Pace::interval_ns(rate);
     }
 
     /// When the next delivery may go.
     pub(crate) fn next_at(self, rate: u32, now: Time) -> Time {
-        let at_us = self.begin_us(rate, now) + Pace::interval_us(rate);
-        Time::from_millis(at_us.div_ceil(1_000))
+        let at_ns = self.begin_ns(rate, now) + Pace::interval_ns(rate);
+        Time::from_millis(at_ns.div_ceil(1_000_000))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::index::hash_number;
+    use crate::time::Span;
+
+    fn ms(millis: u64) -> Time {
+        Time::from_millis(1_795_348_800_000 + millis)
+    }
+
+    #[test]
+    fn over_any_time_a_rate_is_kept_and_nsed() {
+        for rate in [1, 2, 3, 7, 10, 99, 1_000, 70_000, 999_999] {
+            let mut pace = Pace::default();
+            let mut gone = 0;
+            for now in 0..=10_000 {
+                let allowed = pace.allowed(rate, ms(now));
+                pace.spend(rate, ms(now), allowed);
+                gone += allowed;
+            }
+            let burst = (u64::from(rate) / 20).max(1) + 1;
+            let most = u64::from(rate) * 10 + burst + u64::from(rate) / 100;
+            assert!(gone <= most, "{gone} at {rate} a second");
+            assert!(gone >= u64::from(rate) * 10, "only {gone} at {rate} a second");
+        }
+    }
+
+    #[test]
+    fn the_next_may_go_when_it_is_said_and_not_before() {
+        for rate in [1, 3, 10, 40] {
+            let (mut pace, mut now, mut waits) = (Pace::default(), 0, 0);
+            for n in 0..2_000 {
+                now += hash_number(n) % 40;
+                let allowed = pace.allowed(rate, ms(now));
+                pace.spend(rate, ms(now), allowed.min(1 + hash_number(n) % 3));
+                if pace.allowed(rate, ms(now)) > 0 {
+                    continue;
+                }
+                let next = pace.next_at(rate, ms(now));
+                assert!(next > ms(now), "a wait that is no wait");
+                assert_eq!(pace.allowed(rate, next.minus(Span::from_millis(1))), 0);
+                assert!(pace.allowed(rate, next) > 0);
+                waits += 1;
+            }
+            assert!(waits > 20, "only {waits} waits at {rate} a second");
+        }
+    }
+
+    #[test]
+    fn rest_saves_up_no_more_than_the_slack() {
+        let mut pace = Pace::default();
+        pace.spend(100, ms(0), 1);
+        assert_eq!(pace.allowed(100, ms(3_600_000)), 5, "50 ms at 100 a second");
+        assert_eq!(pace.allowed(1, ms(3_600_000)), 1);
+    }
+
+    #[test]
+    fn the_oldest_that_waits_is_found_behind_younger_ones_of_smaller_priority() {
+        let name = QueueName::new("orders").expect("it is a name");
+        let mut queue = Queue::new(QueueNo(1), name, Policy::default(), false);
+        assert_eq!(queue.oldest_waiting(), None);
+        for slot in 0..1_000 {
+            let priority = if slot == 999 { u32::MAX } else { slot % 7 };
+            let (due, id) = (ms(2_000 - u64::from(slot)), DeadlineId(u64::from(slot)));
+            let line = if slot % 2 == 0 { &mut queue.waiting } else { &mut queue.ripe };
+            line.insert(Turn { priority, due, id, slot });
+        }
+        assert_eq!(queue.oldest_waiting(), Some(ms(2_000 - 999)));
     }
 }

@@ -65,3 +65,30 @@ impl<T> Slab<T> {
         Some(record)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_keeps_its_record_until_it_is_removed_and_is_then_used_again() {
+        let mut slab = Slab::new();
+        for n in 0..10_000_u32 {
+            assert_eq!(slab.insert(n), n);
+        }
+        assert_eq!((slab.len(), slab.slots()), (10_000, 10_000));
+        for slot in (0..10_000).step_by(2) {
+            assert_eq!(slab.remove(slot), Some(slot));
+            assert_eq!(slab.remove(slot), None);
+        }
+        assert_eq!((slab.len(), slab.slots()), (5_000, 10_000));
+        for n in 0..5_000 {
+            let slot = slab.insert(n + 100_000);
+            assert_eq!(slot % 2, 0, "slot {slot} was taken");
+            assert_eq!(slab.get(slot), Some(&(n + 100_000)));
+        }
+        assert_eq!((slab.len(), slab.slots()), (10_000, 10_000));
+        assert_eq!(slab.get(10_000), None);
+        assert_eq!(slab.get(1), Some(&1));
+    }
+}

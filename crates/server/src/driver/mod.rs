@@ -296,6 +296,8 @@ impl Driver {
         let vitals = &self.parts.vitals;
         let (durable, archived) =
             (vitals.durable.load(Ordering::Acquire), vitals.archived.load(Ordering::Acquire));
+        // What is archived may still be held, and read from the segment.
+        let archived = archived.min(self.parts.engine.evicted());
         let segments_before = self.parts.placer.segments().count();
         let live_bytes = self.parts.engine.live_bytes();
         let placer = &mut self.parts.placer;

@@ -476,3 +476,6 @@ variants! {
         24 ShiftEnded { queue };
     }
 }
+
+#[cfg(test)]
+mod tests;
