@@ -92,15 +92,15 @@ def questions(suite, server, yesterday):
     outcomes = "SELECT DISTINCT outcome FROM deadlines WHERE state = 'settled'"
     suite.equal(rows_of(server, outcomes), [["paid"]], "how they were settled")
     for block in asked:
-        for question in filter(str.strip, block.split(";")):
+        for question in block.split("\n\n"):
             suite.check(rows_of(server, question) is not None, f"the question {question}")
 
 
 def rows_of(server, question):
     """What the `sqlite3` program prints, as rows of columns."""
     said = subprocess.run(
-        ["sqlite3", "-readonly", "-cmd", ".timeout 5000", f"{server.data}/archive.db", question],
-        capture_output=True, text=True, check=False,
+        ["sqlite3", "-readonly", "-bail", "-cmd", ".timeout 5000", f"{server.data}/archive.db"],
+        input=question, capture_output=True, text=True, check=False,
     )
     assert said.returncode == 0, f"{question}: {said.stderr}"
     return [line.split("|") for line in said.stdout.splitlines()]

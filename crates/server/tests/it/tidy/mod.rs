@@ -122,12 +122,21 @@ fn crates_depend_only_on_what_the_design_allows() {
 
 #[test]
 fn every_code_a_user_can_meet_is_explained() {
-    if !root().join(papers::ERRORS).exists() {
-        return;
-    }
     let codes: Vec<(String, String)> = sources().iter().flat_map(papers::codes).collect();
     assert!(codes.len() >= 20, "only {} codes were found: the search is blind", codes.len());
     nothing_of(&papers::unexplained(&codes, &text_of(papers::ERRORS)));
+}
+
+#[test]
+fn every_test_that_holds_a_promise_is_there() {
+    let sources = sources();
+    let scripts = files_below("crates/engine/scripts");
+    let is_test = |name: &str| {
+        sources.iter().any(|source| !rules::bodies(source, name).is_empty())
+            || scripts.iter().any(|path| path.ends_with(&format!("/{name}.script")))
+    };
+    let promises = text_of(papers::PROMISES);
+    nothing_of(&papers::untested(&promises, is_test, |path| root().join(path).exists()));
 }
 
 #[test]

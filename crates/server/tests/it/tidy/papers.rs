@@ -5,6 +5,9 @@ use super::source::{Kind, Source};
 use super::{Complaint, rules};
 use std::collections::BTreeSet;
 
+/// Where the promises stand, with the tests that hold them.
+pub(super) const PROMISES: &str = "docs/promises.md";
+
 /// Where every code is explained.
 pub(super) const ERRORS: &str = "docs/errors.md";
 
@@ -84,6 +87,27 @@ pub(super) fn links(
         }
     }
     complaints
+}
+
+/// Tests that a document names and that are not there: a sentence in snake case is a test function or
+/// a script of the engine, `tests/….py` is a suite.
+pub(super) fn untested(
+    document: &str,
+    is_test: impl Fn(&str) -> bool,
+    exists: impl Fn(&str) -> bool,
+) -> Vec<Complaint> {
+    document
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| {
+            let sentence = name.matches('_').count() >= 2
+                && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            let suite = name.starts_with("tests/");
+            (sentence && !is_test(name)) || (suite && !exists(name))
+        })
+        .map(|name| format!("{PROMISES}: names the test `{name}`, which is not there"))
+        .collect()
 }
 
 /// Local targets of `[text](target)` in a document, outside blocks of code.

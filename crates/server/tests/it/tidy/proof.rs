@@ -187,3 +187,12 @@ fn a_document_nobody_links_to_and_a_dead_link_are_refused() {
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].contains("gone.md") && found[1].starts_with("docs/lonely.md"));
 }
+
+#[test]
+fn a_promise_without_its_test_is_refused() {
+    let page = "| `too_late` | `a_settle_wins`, `a_lapse_wins`; `tests/race.py`, `tests/gone.py` |";
+    let found =
+        papers::untested(page, |name| name == "a_settle_wins", |path| path == "tests/race.py");
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("a_lapse_wins") && found[1].contains("gone.py"));
+}
