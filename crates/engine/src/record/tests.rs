@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::deadline::Payload;
 
 fn key() -> Key {
     Key::new("order 42 – née").expect("it is a key")
@@ -269,7 +270,7 @@ fn facts_follow_each_other_and_payloads_are_found_where_they_say() {
         if let PayloadField::At { offset, bytes, kind, hash } = payload {
             let found = &out[offset as usize..(offset + bytes) as usize];
             assert_eq!(found, br#"{"total":"19.90"}"#);
-            assert_eq!(hash, payload_hash(&Payload { kind, bytes: found.into() }));
+            assert_eq!(hash, Payload { kind, bytes: found.into() }.hash());
             payloads += 1;
         }
     }
