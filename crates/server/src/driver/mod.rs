@@ -13,6 +13,7 @@ mod lookups;
 pub(crate) mod open;
 mod retention;
 mod segments;
+mod syncing;
 pub(crate) mod threads;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,7 +24,7 @@ use std::sync::mpsc::SyncSender;
 use duly_engine::answer::{Answer, Known, Wanted};
 use duly_engine::clock::Reading;
 use duly_engine::command::{Address, Command};
-use duly_engine::deadline::PayloadAt;
+use duly_engine::deadline::{Payload, PayloadAt, Stored};
 use duly_engine::effect::Effect;
 use duly_engine::id::{QueueName, Seq};
 use duly_engine::time::{Span, Time};
@@ -42,6 +43,7 @@ use asks::{Asks, Place};
 use clean::{Cleaning, Errand};
 use lookups::LookUps;
 use retention::Retention;
+use syncing::Syncing;
 
 /// Facts of one step, about: what is gathered beyond it waits for the next.
 const STEP_BYTES: usize = 1 << 20;
@@ -67,6 +69,8 @@ pub(crate) struct Vitals {
     pub(crate) spares: AtomicUsize,
     /// Final records on their way to the archive.
     pub(crate) unarchived: AtomicU64,
+    /// Whether the journal is syncing.
+    pub(crate) syncing: Syncing,
 }
 
 /// What leaves when its record is durable.
@@ -183,6 +187,11 @@ impl Driver {
     /// When to step again if nothing comes before.
     pub(crate) fn next_wake(&self) -> Option<Time> {
         self.parts.engine.next_wake()
+    }
+
+    /// The figures it shares with other threads.
+    pub(crate) fn vitals(&self) -> &Vitals {
+        &self.parts.vitals
     }
 
     /// Must the driver slow down for the archive?
@@ -373,13 +382,15 @@ impl Driver {
         let mut answered = std::mem::take(&mut self.answered);
         if step.count > 0 {
             self.last_write = step.at;
+            let of_answered = answered.iter_mut().flat_map(|answered| &mut answered.answers);
+            for payload in of_answered.chain(self.asks.answers_mut()).flat_map(Answer::payloads_mut)
+            {
+                take_along(payload, &step.facts);
+            }
             let (record, (segment, offset)) = place(&mut self.parts.placer, Kind::Facts, step);
             records.push(record);
             self.parts.engine.placed(segment, offset);
-            let of_answered = answered.iter_mut().flat_map(|answered| &mut answered.answers);
-            let of_answers =
-                of_answered.chain(self.asks.answers_mut()).flat_map(Answer::payloads_mut);
-            for payload in effects.iter_mut().flat_map(Effect::payloads_mut).chain(of_answers) {
+            for payload in effects.iter_mut().flat_map(Effect::payloads_mut) {
                 if let PayloadAt::Stored(stored) = payload {
                     *stored = stored.placed(segment, offset);
                 }
@@ -421,6 +432,18 @@ fn place(placer: &mut Placer, kind: Kind, step: Step) -> (Placed, (u32, u32)) {
     let record = placer.place(kind, step.first_seq, step.count, step.at.millis(), step.facts);
     let lies = (record.segment(), record.offset_of_facts());
     (record, lies)
+}
+
+/// Gives an answer the payload that came with this very step: to read it back from the journal
+/// would cost whoever waits a call to the system.
+fn take_along(payload: &mut PayloadAt, facts: &[u8]) {
+    if let PayloadAt::Stored(Stored { segment: Stored::THIS_STEP, offset, bytes, kind, .. }) =
+        *payload
+    {
+        let (begin, length) = (offset as usize, bytes as usize);
+        let bytes = facts[begin..begin + length].into();
+        *payload = PayloadAt::Here(Payload { kind, bytes });
+    }
 }
 
 /// The (queue, key) that a command is about.

@@ -12,7 +12,7 @@ use super::super::table::{Cell, Table};
 use super::meter::{Limit, Spent};
 
 /// Over the columns of the table.
-const HEADINGS: [&str; 10] = [
+const HEADINGS: [&str; 11] = [
     "MEASURED",
     "COUNT",
     "A SECOND",
@@ -22,6 +22,7 @@ const HEADINGS: [&str; 10] = [
     "SERVER µs",
     "GENERATOR µs",
     "JOURNAL B",
+    "A SYNC",
     "RESULT, OR WHO HELD IT UP",
 ];
 
@@ -167,7 +168,7 @@ impl Report {
              a sync of this disk by itself: {median} ms, 99 of 100 within {most} ms\n\n",
             self.version, self.machine
         );
-        let mut table = Table::new(&HEADINGS, &[1, 2, 3, 4, 5, 6, 7, 8]);
+        let mut table = Table::new(&HEADINGS, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
         for row in &self.rows {
             table.row(row.cells());
         }
@@ -191,6 +192,7 @@ impl Row {
             plain(fine(cost.map(|cost| cost.server_us))),
             plain(fine(cost.map(|cost| cost.generator_us))),
             plain(whole(cost.map(|cost| cost.journal_bytes))),
+            plain(whole(cost.map(|cost| cost.per_sync))),
             plain(self.remark()),
         ]
     }
@@ -284,7 +286,7 @@ mod tests {
         };
         let texts: Vec<String> = row.cells().into_iter().map(|(text, _)| text).collect();
         assert_eq!(texts[..4], ["restart", "5", "", ""]);
-        assert!(texts[9].starts_with("ready after 1,23"), "{}", texts[9]);
+        assert!(texts[10].starts_with("ready after 1,23"), "{}", texts[10]);
         let json = serde_json::to_value(&row).expect("it is plain");
         assert_eq!(
             json,
