@@ -53,7 +53,8 @@ pub(super) async fn drive(
         let (next, mut template) = (Arc::clone(&next), template());
         under_way.spawn(async move {
             let mut times = Vec::new();
-            while begun.elapsed() < stop.time {
+            // Each connection asks at least once, however busy the machine is.
+            while times.is_empty() || begun.elapsed() < stop.time {
                 let first = next.fetch_add(template.len(), Ordering::Relaxed);
                 if first >= stop.count {
                     break;
