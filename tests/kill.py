@@ -239,7 +239,7 @@ def examine(oracle, server, promises, ask_again):
 
 
 def punish(suite, oracle, name, env):
-    """All cycles over one directory."""
+    """All cycles over one directory; returns how many segments of the journal were freed."""
     server = suite.server(data=name, env=env)
     receiver = suite.receiver(webhook(oracle))
     with server.client() as client:
@@ -268,6 +268,13 @@ def punish(suite, oracle, name, env):
         recent = oracle.all()[-3_000:]
         examine(oracle, server, recent, ask_again=cycle % 2 == 0)
     settle_down(suite, oracle, server, name)
+    return freed(server)
+
+
+def freed(server):
+    """How many segments of the journal have come and gone: they are numbered from 1."""
+    names = os.listdir(os.path.join(server.data, "journal"))
+    return min(int(name.split(".")[0]) for name in names if name.endswith(".seg")) - 1
 
 
 def settle_down(suite, oracle, server, name):
@@ -300,23 +307,28 @@ def settle_down(suite, oracle, server, name):
 
 
 def main():
-    with Suite("kill", floor=40_000) as suite:
+    with Suite("kill", floor=300_000) as suite:
         for name, env in RUNS.items():
             oracle = Oracle(suite)
-            punish(suite, oracle, name, env)
+            gone = punish(suite, oracle, name, env)
             delivered = [p for p in oracle.all() if p.delivery]
             settled = [p for p in oracle.all() if p.settled]
             print(
                 f"{name}: {oracle.acknowledged} answers, {len(settled)} settled, "
-                f"{len(delivered)} lapsed, {CYCLES} kills"
+                f"{len(delivered)} lapsed, {CYCLES} kills, {gone} segments gone"
             )
+            if name == "small":
+                suite.check(gone >= 5, f"{name}: the journal was cleaned: {gone} segments are gone")
             ids = {p.delivery for p in delivered}
             suite.equal(len(ids), len(delivered), "every delivery has an id of its own")
             suite.check(len(settled) > 200, f"{name}: at least 200 settles won")
             suite.check(len(delivered) > 500, f"{name}: at least 500 lapsed")
 
 
-RUNS = {"default": {}, "small": {"DULY_JOURNAL_SEGMENT_SIZE": "1MiB"}}
+RUNS = {
+    "default": {},
+    "small": {"DULY_JOURNAL_SEGMENT_SIZE": "1MiB", "DULY_JOURNAL_KEEP": "1MiB"},
+}
 
 if __name__ == "__main__":
     main()
