@@ -101,6 +101,9 @@ impl Engine {
             }
         };
         self.emit(Fact::Erased { queue, id });
+        if let Some(erasure) = self.state.erasures.back_mut() {
+            erasure.at = Some(at.clone());
+        }
         Ok(Answer::Erased)
     }
 

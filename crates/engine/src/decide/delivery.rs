@@ -3,13 +3,15 @@
 //! A verdict counts under the lease it was made under and under no other. Repeating the verdict
 //! that was taken answers the same, so a worker that did not hear the answer may ask again.
 
+use std::sync::Arc;
+
 use super::{Met, No};
 use crate::answer::{Answer, Known, Refusal};
 use crate::command::Verdict;
 use crate::deadline::{Deadline, DeliveryState};
 use crate::fact::Fact;
 use crate::id::{DeliveryId, QueueName, Token};
-use crate::limits::{LEASE, LEASE_DELIVERIES};
+use crate::limits::{ERROR_BYTES, LEASE, LEASE_DELIVERIES};
 use crate::queue::Target;
 use crate::step::{Engine, Storage};
 use crate::time::Span;
@@ -75,8 +77,10 @@ impl Engine {
             Verdict::Superseded => {
                 self.emit(Fact::Delivered { queue, id, superseded: true });
             }
-            Verdict::Retry { error, after } => self.retry_or_die(slot, error, after, true),
-            Verdict::Dead { error } => self.die(slot, error, true),
+            Verdict::Retry { error, after } => {
+                self.retry_or_die(slot, shortened(error), after, true);
+            }
+            Verdict::Dead { error } => self.die(slot, shortened(error), true),
         }
         Ok(Answer::VerdictTaken(self.view(slot)))
     }
@@ -124,6 +128,15 @@ impl Engine {
 enum Held {
     Live(u32),
     Archived(Box<Deadline>),
+}
+
+/// The beginning of an error text, as much of it as is kept.
+fn shortened(error: Arc<str>) -> Arc<str> {
+    if error.len() <= ERROR_BYTES {
+        error
+    } else {
+        error[..error.floor_char_boundary(ERROR_BYTES)].into()
+    }
 }
 
 /// Is this the verdict that was taken under this lease?

@@ -50,7 +50,7 @@ enum Next {
 pub(crate) struct Erasure {
     pub(crate) seq: Seq,
     pub(crate) id: DeadlineId,
-    /// What it was called, if that is known.
+    /// What it was called, for those who are looking it up; replay has nobody to tell.
     pub(crate) at: Option<Address>,
 }
 
@@ -254,13 +254,11 @@ impl State {
 
     /// Removes a record for good: what the archive may still hold of it counts no longer.
     pub(crate) fn erase(&mut self, id: DeadlineId, seq: Seq) {
-        let slot = self.slot_of_id(id);
-        let at = slot.map(|slot| self.address(slot));
-        if let Some(slot) = slot {
+        if let Some(slot) = self.slot_of_id(id) {
             self.remove(slot);
         }
         self.erased.insert(id);
-        self.erasures.push_back(Erasure { seq, id, at });
+        self.erasures.push_back(Erasure { seq, id, at: None });
     }
 
     /// The (queue, key) of a record.

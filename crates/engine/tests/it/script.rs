@@ -17,7 +17,6 @@ use duly_engine::command::Command;
 use duly_engine::fact::Fact;
 use duly_engine::id::{DeadlineId, QueueName, QueueNo};
 use duly_engine::limits::Limits;
-use duly_engine::queue::Policy;
 use duly_engine::time::Span;
 
 use crate::show;
@@ -139,13 +138,15 @@ impl Stage<'_> {
         if let Some(rest) = line.strip_prefix("many ") {
             return self.many(rest);
         }
+        let (line, once) = line.strip_prefix("once ").map_or((line, false), |line| (line, true));
         let commands: Option<Vec<Command>> =
             line.split(" ; ").map(|line| self.command(line.trim())).collect();
         if let Some(commands) = commands {
             let shows_story = line.starts_with("story ");
             let happened = self.world().step(commands);
             let mut lines = self.show(&happened, shows_story);
-            let more = self.world().settle_down();
+            // `once`: a single step, whatever is left to be done.
+            let more = if once { Vec::new() } else { self.world().settle_down() };
             lines.extend(more.iter().flat_map(|happened| self.show(happened, false)));
             return summed_up(lines);
         }
@@ -158,10 +159,8 @@ impl Stage<'_> {
     fn command(&mut self, line: &str) -> Option<Command> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         let mut words = Words::of(rest);
-        let queues = self.world().queues();
-        let policy = |queue: &QueueName| {
-            queues.get(queue).map_or_else(Policy::default, |view| view.policy.clone())
-        };
+        let world = self.world.get_or_insert_with(|| World::new(self.limits.clone()));
+        let policy = |queue: QueueName| world.policy(queue).unwrap_or_default();
         let command = words::command(verb, &mut words, &self.leased, policy)?;
         words.end();
         Some(command)

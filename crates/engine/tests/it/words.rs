@@ -125,7 +125,7 @@ pub(crate) fn command(
     verb: &str,
     words: &mut Words<'_>,
     leased: &[Leased],
-    policy: impl Fn(&QueueName) -> Policy,
+    policy: impl FnOnce(QueueName) -> Policy,
 ) -> Option<Command> {
     Some(match verb {
         "queue" => put_queue(words, policy),
@@ -200,9 +200,9 @@ fn schedule(words: &mut Words<'_>) -> Schedule {
     }
 }
 
-fn put_queue(words: &mut Words<'_>, policy: impl Fn(&QueueName) -> Policy) -> Command {
+fn put_queue(words: &mut Words<'_>, policy: impl FnOnce(QueueName) -> Policy) -> Command {
     let queue = words.queue();
-    let mut policy = policy(&queue);
+    let mut policy = policy(queue.clone());
     let batch = words.number("batch");
     let timeout = words.span("timeout").unwrap_or(Span::from_secs(15));
     match words.get("target").or(batch.map(|_| policy.target.word())) {

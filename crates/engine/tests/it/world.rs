@@ -15,6 +15,7 @@ use duly_engine::effect::Effect;
 use duly_engine::fact::Fact;
 use duly_engine::id::{DeadlineId, DirectoryId, Generation, QueueName, Seq};
 use duly_engine::limits::Limits;
+use duly_engine::queue::Policy;
 use duly_engine::record;
 use duly_engine::time::{Span, Time};
 use duly_engine::{Engine, Replayed, Step, Storage};
@@ -397,6 +398,14 @@ impl World {
         let mut all = vec![opened, self.step(Vec::new())];
         all.extend(self.settle_down());
         all
+    }
+
+    /// The rules of a queue.
+    pub(crate) fn policy(&mut self, queue: QueueName) -> Option<Policy> {
+        match self.engine.decide(Command::GetQueue(queue), Known::Absent) {
+            Answer::Queue(view) => Some(view.policy),
+            _ => None,
+        }
     }
 
     /// Every live record of a queue, by number.
