@@ -2,9 +2,9 @@
 //!
 //! Nothing here decides, asks the time, or looks at a policy to find out what should have happened:
 //! the fact says what did. What a fact about one record does is three small tables: the phase it
-//! leads to, the line it leaves in the timeline, the fields it sets. A fact about a deadline that is not known is skipped when its number is
-//! older than the oldest base (its record was in a segment that has been cleaned away); counters
-//! count it all the same, because it names its queue.
+//! leads to, the line it leaves in the timeline, the fields it sets. A fact about a deadline that is
+//! not known is skipped when its number is older than the oldest base (its record was in a segment
+//! that has been cleaned away); counters count it all the same, because it names its queue.
 
 use std::fmt;
 

@@ -1,8 +1,8 @@
 //! A deadline as it is shown: the whole record, its delivery, its timeline.
 //!
 //! These types are what answers carry, what the archive keeps and what a `Restated` fact holds. The
-//! compact form that a hundred million of them have in memory is `state::Record`; the two meet in
-//! `state` only.
+//! compact form that a hundred million of them have in memory is `state::live::Live`; the two meet
+//! in `state` only.
 
 use std::sync::Arc;
 

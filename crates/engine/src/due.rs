@@ -1,7 +1,7 @@
 //! What falls due, in slices.
 //!
 //! Timers say where to look; the record decides. Besides timers there are three kinds of work that
-//! may be long and is therefore cut into slices, one at most in each call: records parked while
+//! may be long and is therefore cut into slices, one of each kind in a call: records parked while
 //! lapsing was withheld come back, records of a queue whose policy changed are looked at again, and
 //! shifts move along. None of it is remembered across a restart: the opening looks at every record
 //! anyway, and a shift's progress is a fact.

@@ -1,9 +1,10 @@
 //! Who gets what, in which order, and how fast.
 //!
 //! Within a queue the smaller priority goes first, then the oldest due; between queues turns go
-//! round. How many a queue may have under way and how many a second is policy. A handing out is a
-//! `Leased` fact; where the queue decides at handout, the lapse is written in the same breath. The
-//! target `none` is served here too: its deliveries are done as soon as they are handed out.
+//! round, among those that have one (`state::turns`). How many requests a queue may have under way
+//! and how many deliveries a second is policy. A handing out is a `Leased` fact; where the queue
+//! decides at handout, the lapse is written in the same breath. The target `none` is served here
+//! too: its deliveries are done as soon as it is their turn.
 
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ impl Engine {
             return false;
         }
         while let Some(no) = self.state.turns.let_go(self.now) {
-            if self.state.queues.contains_key(&no) && !self.state.is_held_back(no, self.now) {
+            if self.state.queues.contains_key(&no) && !self.state.obey_rate(no, self.now) {
                 self.state.stir(no);
             }
         }
@@ -45,13 +46,11 @@ impl Engine {
         {
             closing -= self.turn(no, closing);
         }
-        let most = self.limits.max_attempts_under_way as u64;
         while handing > 0
-            && self.state.held_here() < most
+            && self.room_here() > 0
             && let Some(no) = self.state.turns.served.next()
         {
-            let room = most - self.state.held_here();
-            handing -= self.turn(no, handing.min(room));
+            handing -= self.turn(no, handing);
         }
         closing == 0 || handing == 0
     }
@@ -60,7 +59,7 @@ impl Engine {
     /// Says how many deliveries went.
     fn turn(&mut self, no: QueueNo, most: u64) -> u64 {
         let Some(queue) = self.state.queues.get(&no) else { return 0 };
-        if queue.paused || self.state.is_held_back(no, self.now) {
+        if queue.paused || self.state.obey_rate(no, self.now) {
             return 0;
         }
         let queue = self.state.queue(no);
@@ -80,10 +79,16 @@ impl Engine {
         handed
     }
 
+    /// How many deliveries the server's own deliverers may take in all.
+    fn room_here(&self) -> u64 {
+        (self.limits.max_attempts_under_way as u64).saturating_sub(self.state.held_here())
+    }
+
     /// One request to the target of a queue.
     fn request(&mut self, no: QueueNo, most: u64, span: Span) -> u64 {
         let queue = self.state.queue(no);
-        let (wanted, target) = (queue.room_here().min(most), queue.policy.target.clone());
+        let target = queue.policy.target.clone();
+        let wanted = queue.room_here().min(self.room_here()).min(most);
         let deliveries = self.lease(no, wanted, span, true);
         let Some(first) = deliveries.first() else { return 0 };
         let handed = deliveries.len();
@@ -159,7 +164,7 @@ impl Engine {
         let queue = self.state.queue_mut(no);
         if let Some(rate) = queue.policy.rate {
             queue.pace.spend(rate, now, deliveries);
-            self.state.is_held_back(no, now);
+            self.state.obey_rate(no, now);
         }
     }
 

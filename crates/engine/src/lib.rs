@@ -12,7 +12,8 @@
 //! 3. [`Engine::decide`] decides each command (`decide`, one verb a file): a refusal, or facts. A
 //!    command that meets an overdue deadline writes its lapse first, so a backlog never changes who
 //!    wins.
-//! 4. [`Engine::hand_out`] gives lapsed deadlines to the targets served here (`handout`).
+//! 4. [`Engine::hand_out`] gives lapsed deadlines to the targets served here (`handout`), queue by
+//!    queue in their turns.
 //! 5. [`Engine::finish`] ends it: facts as bytes (`fact`, `record`), effects as values (`effect`).
 //!
 //! Facts are applied (`apply`) to the live state (`state`) the moment they are made, and again, by

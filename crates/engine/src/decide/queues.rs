@@ -30,7 +30,7 @@ impl Engine {
             let before = (queue.policy.grace, queue.policy.decide_at);
             let after = (policy.grace, policy.decide_at);
             self.emit(Fact::QueueSet { queue: no, name: name.clone(), policy, declared });
-            self.state.is_held_back(no, self.now);
+            self.state.obey_rate(no, self.now);
             if before != after {
                 // Everything not yet decided is over at another time.
                 self.work.look_again(no);

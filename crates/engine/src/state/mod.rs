@@ -1,8 +1,8 @@
 //! The live state: every record that is not archived, every queue, and where to find them.
 //!
 //! `State` holds and finds; it decides nothing. What is derived from records (who waits, who is
-//! ripe or parked, which timer is set) is brought up to date by [`State::refresh`] after every change, and
-//! rebuilt by it at the opening, so that nothing of it needs a fact.
+//! ripe or parked, which timer is set) is brought up to date by [`State::refresh`] after every
+//! change, and rebuilt by it at the opening, so that nothing of it needs a fact.
 
 pub(crate) mod index;
 pub(crate) mod live;
@@ -162,8 +162,8 @@ impl State {
         }
     }
 
-    /// Notes it if a queue's rate lets nothing go for now. True if so.
-    pub(crate) fn is_held_back(&mut self, no: QueueNo, now: Time) -> bool {
+    /// Holds a queue back for as long as its rate lets nothing go. True if that is so now.
+    pub(crate) fn obey_rate(&mut self, no: QueueNo, now: Time) -> bool {
         let queue = self.queue(no);
         match queue.policy.rate {
             Some(rate) if queue.pace.allowed(rate, now) == 0 => {
