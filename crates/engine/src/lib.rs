@@ -40,4 +40,4 @@ pub mod time;
 mod timers;
 
 pub use apply::ReplayFault;
-pub use step::{Engine, Replayed, Step, Storage};
+pub use step::{Engine, Gone, Replayed, Step, Storage};

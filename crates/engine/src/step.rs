@@ -66,6 +66,16 @@ pub struct Replayed<'a> {
     pub facts: &'a [u8],
 }
 
+/// A deadline of which records have left memory, to the archive or for good: what somebody is just
+/// looking up of it there may be stale.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// Its number.
+    pub id: DeadlineId,
+    /// What it is called, unless a later generation of it is in memory under that name.
+    pub at: Option<Address>,
+}
+
 /// The rules and everything they hold.
 pub struct Engine {
     pub(crate) state: State,
@@ -137,6 +147,7 @@ impl Engine {
         }
         self.clock.seen(replayed.at);
         self.clock.restore(self.journalled_guard);
+        self.now = self.clock.now();
         self.first_seq = self.next_seq;
         Ok(())
     }
@@ -281,6 +292,11 @@ impl Engine {
         self.now
     }
 
+    /// Is the clock guard down, so that journal time goes by the wall clock?
+    pub fn trusts_clock(&self) -> bool {
+        self.clock.guard().is_none()
+    }
+
     /// Ends the step.
     pub fn finish(&mut self) -> Step {
         let first_seq = std::mem::replace(&mut self.first_seq, self.next_seq);
@@ -342,10 +358,9 @@ impl Engine {
 
     // Archive.
 
-    /// Forgets final records that the archive holds durably up to this fact; at most `max` of them.
-    /// Says which keys went, or went for good: what a look-up for them that is under way finds may
-    /// be stale. And whether there are more.
-    pub fn evict(&mut self, archived: Seq, max: usize) -> (Vec<Address>, bool) {
+    /// Forgets final records that the archive holds durably up to this fact, about `max` of them.
+    /// Says which deadlines they were of, and whether there are more.
+    pub fn evict(&mut self, archived: Seq, max: usize) -> (Vec<Gone>, bool) {
         let mut gone = Vec::new();
         while gone.len() < max
             && let Some((_, slot, id, generation)) =
@@ -354,36 +369,38 @@ impl Engine {
             let still_there = self.state.records.get(slot).is_some_and(|live| {
                 live.id == id && live.generation == generation && live.phase.is_final()
             });
+            let at = still_there.then(|| self.state.address(slot));
             if still_there {
-                gone.push(self.state.address(slot));
                 self.state.remove(slot);
             }
+            gone.push(Gone { id, at });
         }
         while gone.len() < max
             && let Some(erasure) =
                 self.state.erasures.pop_front_if(|erasure| erasure.seq <= archived)
         {
             self.state.erased.remove(&erasure.id);
-            gone.extend(erasure.at);
+            gone.push(Gone { id: erasure.id, at: erasure.at });
         }
-        (gone, self.evicted() < archived)
+        let more = self.first_unarchived().is_some_and(|seq| seq <= archived);
+        (gone, more)
     }
 
-    /// Every final record up to this fact has left memory, and with it the way to its payload in
-    /// the journal.
-    pub fn evicted(&self) -> Seq {
+    /// The first fact that the archive has to take before its segment may go; nothing that is final
+    /// or erased by an earlier one is held any more.
+    pub fn first_unarchived(&self) -> Option<Seq> {
         let finals = self.state.finals.front().map(|(seq, ..)| *seq);
         let erasures = self.state.erasures.front().map(|erasure| erasure.seq);
-        [finals, erasures].into_iter().flatten().min().unwrap_or(self.next_seq) - 1
+        [finals, erasures].into_iter().flatten().min()
     }
 
     // Cleaning.
 
-    /// Restates what is still live of a record of the oldest segment. Within a step. Final records
-    /// are not restated: the segment may go when they are [evicted](Engine::evicted) and this step is
-    /// durable.
-    pub fn restate(&mut self, replayed: Replayed<'_>) -> Result<usize, ReplayFault> {
-        let mut restated = 0;
+    /// Restates what is still live of a record of the oldest segment, until the facts of the step
+    /// take `most` bytes. True when all of it is restated; otherwise the record is to be given again
+    /// in a later step. Final records are not restated: the segment may go when they are evicted
+    /// and this step is durable.
+    pub fn restate(&mut self, replayed: Replayed<'_>, most: usize) -> Result<bool, ReplayFault> {
         for fact in record::read(replayed.facts) {
             let fact = fact.map_err(ReplayFault::Undecodable)?;
             let (id, payload) = match &fact {
@@ -399,12 +416,14 @@ impl Engine {
             if live.home != home || live.phase.is_final() {
                 continue;
             }
+            if self.facts.len() >= most {
+                return Ok(false);
+            }
             let payload = bytes_of(payload, replayed.facts);
             let again = self.restated(slot, payload);
             self.emit(again);
-            restated += 1;
         }
-        Ok(restated)
+        Ok(true)
     }
 
     fn restated(&self, slot: u32, payload: PayloadField) -> Fact {

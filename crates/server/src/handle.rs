@@ -6,7 +6,7 @@
 //! archive (payloads, the rest of a list) is fetched here, so that nobody else knows where things
 //! lie.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -49,6 +49,23 @@ pub struct Handle {
     clock: Arc<Clock>,
     vitals: Arc<Vitals>,
     archive: Arc<Mutex<archive::Reader>>,
+    next_wait: Arc<AtomicU64>,
+}
+
+/// A worker that waits. Dropped before it is served (the time is over, or its client has gone away)
+/// it tells the driver.
+struct Waiting<'a> {
+    inbox: &'a mpsc::Sender<Message>,
+    place: Option<(QueueName, u64)>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some((queue, number)) = self.place.take() {
+            // A driver that is gone keeps nobody waiting.
+            drop(self.inbox.send(Message::Leave(queue, number)));
+        }
+    }
 }
 
 impl Handle {
@@ -60,6 +77,7 @@ impl Handle {
             clock: door.clock,
             vitals: door.vitals,
             archive: Arc::new(Mutex::new(door.archive)),
+            next_wait: Arc::default(),
         }
     }
 
@@ -97,17 +115,22 @@ impl Handle {
         if wait.is_zero() {
             return Ok(leased(self.ask(command).await?));
         }
-        let (ask, answers) = self.request(vec![command]).await?;
-        self.inbox.send(Message::Lease(Wait { ask, queue })).map_err(|_| Stopped)?;
+        let (ask, mut answers) = self.request(vec![command]).await?;
+        let number = self.next_wait.fetch_add(1, Ordering::Relaxed);
+        let wanted = Wait { ask, queue: queue.clone(), number };
+        self.inbox.send(Message::Lease(wanted)).map_err(|_| Stopped)?;
+        let mut waiting = Waiting { inbox: &self.inbox, place: Some((queue, number)) };
         let wait = std::time::Duration::from_millis(wait.millis());
-        match tokio::time::timeout(wait, answers).await {
-            Ok(answers) => {
-                let answer = fetched(answers.map_err(|_| Stopped)?).pop().ok_or(Stopped)?;
-                Ok(leased(answer))
-            }
-            // The receiver is dropped here, so the driver hands this worker nothing any more.
-            Err(_) => Ok(Ok(Vec::new())),
-        }
+        let answers = if let Ok(answers) = tokio::time::timeout(wait, &mut answers).await {
+            waiting.place = None;
+            answers
+        } else {
+            // What was handed out in this very moment is on its way and must not be lost.
+            drop(waiting);
+            answers.await
+        };
+        let answer = fetched(answers.map_err(|_| Stopped)?).pop().ok_or(Stopped)?;
+        Ok(leased(answer))
     }
 
     /// A page of the records of a queue, live and archived, in order of (due, id).

@@ -50,7 +50,7 @@ enum Next {
 pub(crate) struct Erasure {
     pub(crate) seq: Seq,
     pub(crate) id: DeadlineId,
-    /// What it was called, for those who are looking it up; replay has nobody to tell.
+    /// What it was called; only who asked for it knows, for the record may be in the archive alone.
     pub(crate) at: Option<Address>,
 }
 

@@ -291,7 +291,7 @@ impl World {
         let mut evicted = 0;
         loop {
             let (gone, more) = self.engine.evict(self.archive.applied, 3);
-            evicted += gone.len();
+            evicted += gone.iter().filter(|gone| gone.at.is_some()).count();
             if !more {
                 return evicted;
             }
@@ -299,7 +299,7 @@ impl World {
     }
 
     /// Restates what is live in the oldest segment and drops it. Says how many were restated.
-    pub(crate) fn clean(&mut self) -> Option<usize> {
+    pub(crate) fn clean(&mut self) -> Option<u32> {
         // A final record is not restated: as long as it is held, its payload is in its segment.
         self.evict();
         if self.segments.len() < 2 {
@@ -314,9 +314,6 @@ impl World {
             .map(|place| (place.offset, place.length, place.first_seq, place.at))
             .collect();
         for (offset, length, first_seq, at) in places {
-            self.roll_if_full();
-            let reading = self.reading();
-            self.engine.begin(reading, self.storage);
             let facts = self.segments[&oldest][offset..offset + length].to_vec();
             let replayed = Replayed {
                 segment: oldest,
@@ -325,7 +322,13 @@ impl World {
                 at,
                 facts: &facts,
             };
-            restated += self.engine.restate(replayed).expect("it was written by an engine");
+            self.roll_if_full();
+            let reading = self.reading();
+            self.engine.begin(reading, self.storage);
+            let before = self.engine.step_count();
+            let all = self.engine.restate(replayed, usize::MAX);
+            assert!(all.expect("it was written by an engine"), "nothing stops it");
+            restated += self.engine.step_count() - before;
             let step = self.engine.finish();
             self.write(step, &mut Happened::default());
         }

@@ -22,8 +22,8 @@ pub(crate) struct Reply {
 pub(crate) struct Answered {
     reply: oneshot::Sender<Reply>,
     pub(super) answers: Vec<Answer>,
-    /// Segments that are gone by now, but were there when the first answers were made.
-    older: Option<Pins>,
+    /// What keeps the segments that answers of earlier steps point into.
+    older: Vec<Pins>,
     /// Held until the answers have left.
     permit: OwnedSemaphorePermit,
 }
@@ -34,12 +34,12 @@ impl Answered {
         permit: OwnedSemaphorePermit,
         answers: Vec<Answer>,
     ) -> Answered {
-        Answered { reply, answers, older: None, permit }
+        Answered { reply, answers, older: Vec::new(), permit }
     }
 
     /// Lets the answers go. Whoever asked may have gone away; then nobody hears them.
     pub(super) fn leave(self, pins: &Pins) {
-        let pins = self.older.map_or_else(|| pins.clone(), |older| pins.with(&older));
+        let pins = self.older.iter().fold(pins.clone(), |pins, older| pins.with(older));
         drop(self.reply.send(Reply { answers: self.answers, pins }));
         drop(self.permit);
     }
@@ -57,7 +57,8 @@ struct UnderWay {
     permit: OwnedSemaphorePermit,
     answers: Vec<Option<Answer>>,
     missing: usize,
-    older: Option<Pins>,
+    /// Of every step that has given answers so far.
+    older: Vec<Pins>,
 }
 
 /// The requests that are not answered yet.
@@ -65,6 +66,8 @@ struct UnderWay {
 pub(super) struct Asks {
     next: u64,
     under_way: BTreeMap<u64, UnderWay>,
+    /// What was answered in this step.
+    fresh: Vec<Place>,
 }
 
 impl Asks {
@@ -78,8 +81,8 @@ impl Asks {
         let ask = self.next;
         self.next += 1;
         let answers = (0..commands).map(|_| None).collect();
-        self.under_way
-            .insert(ask, UnderWay { reply, permit, answers, missing: commands, older: None });
+        let older = Vec::new();
+        self.under_way.insert(ask, UnderWay { reply, permit, answers, missing: commands, older });
         (0..commands).map(move |index| Place { ask, index })
     }
 
@@ -90,6 +93,7 @@ impl Asks {
         assert!(before.is_none(), "a command is answered once");
         under_way.missing -= 1;
         if under_way.missing > 0 {
+            self.fresh.push(place);
             return None;
         }
         let UnderWay { reply, permit, answers, older, .. } = self.under_way.remove(&place.ask)?;
@@ -97,15 +101,20 @@ impl Asks {
         Some(Answered { reply, answers, older, permit })
     }
 
-    /// The answers of requests that still wait for others.
-    pub(super) fn answers_mut(&mut self) -> impl Iterator<Item = &mut Answer> {
-        self.under_way.values_mut().flat_map(|ask| ask.answers.iter_mut().flatten())
+    /// The step ends: the answers it gave to requests that still wait for others are told where
+    /// its record lies, and what they point into is kept.
+    pub(super) fn end_step(&mut self, pins: &Pins, mut place: impl FnMut(&mut Answer)) {
+        for fresh in self.fresh.drain(..) {
+            let Some(ask) = self.under_way.get_mut(&fresh.ask) else { continue };
+            ask.answers.get_mut(fresh.index).into_iter().flatten().for_each(&mut place);
+            if !ask.older.last().is_some_and(|last| last.are(pins)) {
+                ask.older.push(pins.clone());
+            }
+        }
     }
 
-    /// Keeps the segments that those answers may point into, from the first of them on.
-    pub(super) fn pin(&mut self, pins: &Pins) {
-        for ask in self.under_way.values_mut() {
-            ask.older.get_or_insert_with(|| pins.clone());
-        }
+    /// Does nobody wait for an answer?
+    pub(super) fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Only the oldest segment is ever cleaned, so facts can be neither reordered nor resurrected. A
 //! thread of its own reads the segment record by record; the driver restates what is still live
-//! among the facts of its ordinary steps. The segment is freed once all of that is durable and the
-//! archive holds every final record there was: from then on nobody needs it.
+//! among the facts of its ordinary steps. The segment is freed once all of that is durable and every
+//! record that was final by then has left memory for the archive: from then on nobody needs it.
 
 use duly_engine::id::Seq;
 use duly_store::journal::Placer;
@@ -24,7 +24,8 @@ enum Progress {
     Resting,
     /// The cleaner's thread has been asked for records of this segment.
     Reading(u32),
-    /// All is restated; the segment goes when everything up to this fact is durable and archived.
+    /// All is restated; the segment goes when everything up to this fact is durable and, if it was
+    /// final, out of memory.
     Waiting(u32, Seq),
 }
 
@@ -50,12 +51,13 @@ impl Cleaning {
     }
 
     /// Looks whether something is to be done. Freeing is done here; reading is an errand.
+    /// `unarchived` is the first fact that the archive is still needed for.
     pub(super) fn look(
         &mut self,
         placer: &mut Placer,
         live_bytes: u64,
         durable: Seq,
-        archived: Seq,
+        unarchived: Option<Seq>,
     ) -> Option<Errand> {
         match self.progress {
             Progress::Resting => {
@@ -70,7 +72,9 @@ impl Cleaning {
                 self.progress = Progress::Reading(oldest.number);
                 Some(Errand::Begin(oldest.number))
             }
-            Progress::Waiting(segment, until) if durable >= until && archived >= until => {
+            Progress::Waiting(segment, until)
+                if durable >= until && unarchived.is_none_or(|seq| seq > until) =>
+            {
                 let oldest = placer.oldest().map(|oldest| oldest.number);
                 assert_eq!(oldest, Some(segment), "only the oldest segment is cleaned");
                 placer.free_oldest();

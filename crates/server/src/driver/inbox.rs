@@ -15,6 +15,8 @@ pub(crate) enum Message {
     Ask(Ask),
     /// A worker that waits until something in a pull queue may be leased.
     Lease(Wait),
+    /// A worker has waited long enough.
+    Leave(QueueName, u64),
     /// A look-up in the archive came back.
     Found(Wanted, Known),
     /// The next records of the segment that is being cleaned; `true` with the last of them.
@@ -41,6 +43,8 @@ pub(crate) struct Wait {
     pub(crate) ask: Ask,
     /// From which queue.
     pub(crate) queue: QueueName,
+    /// Later than all before it, and nobody else's.
+    pub(crate) number: u64,
 }
 
 /// Lapses on their way to a target, together: the deliverers answer each with a verdict.

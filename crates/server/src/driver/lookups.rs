@@ -1,68 +1,108 @@
 //! Commands that wait for the archive.
 //!
 //! A key that is not in memory may be archived. The look-up runs on another thread while the driver
-//! goes on; commands for the same key queue up behind it in their order. If a record of that key
-//! leaves memory for the archive while the look-up is on its way, what it finds may be stale: it is
-//! made again.
+//! goes on; commands for the same key queue up behind it in their order, also when it has come back
+//! and the step has no room for all of them. If a record leaves memory for the archive meanwhile,
+//! what was found of it may be stale: it is looked up again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use duly_engine::answer::Wanted;
+use duly_engine::Gone;
+use duly_engine::answer::{Known, Wanted};
 use duly_engine::command::{Address, Command};
+use duly_engine::id::Generation;
 
 use super::asks::Place;
 
 /// What waits for one look-up.
 #[derive(Default)]
 struct LookUp {
-    /// A record that may be the one has been evicted since the look-up began.
+    /// What came back.
+    known: Option<Known>,
+    /// A record that may be the one has left memory since the look-up began.
     stale: bool,
-    waiting: Vec<(Place, Command)>,
+    waiting: VecDeque<(Place, Command)>,
 }
 
-/// All look-ups on their way.
+/// All look-ups that are on their way, or back and not worked off.
 #[derive(Default)]
-pub(super) struct LookUps(BTreeMap<Wanted, LookUp>);
+pub(super) struct LookUps {
+    all: BTreeMap<Wanted, LookUp>,
+    /// Those that have come back, in that order.
+    back: VecDeque<Wanted>,
+}
+
+/// What to do with a look-up that has come back.
+pub(super) enum Next {
+    /// Decide this command with what was found.
+    Decide(Place, Command, Known),
+    /// Look it up again.
+    Again(Wanted),
+}
 
 impl LookUps {
-    /// The look-up of this key that is on its way, if there is one.
+    /// The look-up of this key, if there is one that others wait for.
     pub(super) fn under_way(&self, at: &Address) -> Option<Wanted> {
-        if self.0.is_empty() {
+        if self.all.is_empty() {
             return None;
         }
         let wanted = Wanted::Key(at.clone());
-        self.0.contains_key(&wanted).then_some(wanted)
+        self.all.contains_key(&wanted).then_some(wanted)
     }
 
     /// Adds a command to a look-up; true when the look-up has to be begun.
     pub(super) fn wait(&mut self, wanted: Wanted, place: Place, command: Command) -> bool {
-        let begins = !self.0.contains_key(&wanted);
-        self.0.entry(wanted).or_default().waiting.push((place, command));
+        let begins = !self.all.contains_key(&wanted);
+        self.all.entry(wanted).or_default().waiting.push_back((place, command));
         begins
     }
 
     /// Records have left memory.
-    pub(super) fn evicted(&mut self, gone: Vec<Address>) {
-        if self.0.is_empty() || gone.is_empty() {
+    pub(super) fn gone(&mut self, gone: Vec<Gone>) {
+        if self.all.is_empty() {
             return;
         }
-        for address in gone {
-            if let Some(look_up) = self.0.get_mut(&Wanted::Key(address)) {
+        for Gone { id, at } in gone {
+            if let Some(look_up) = at.and_then(|at| self.all.get_mut(&Wanted::Key(at))) {
+                look_up.stale = true;
+            }
+            let generations = Wanted::Id(id, Generation(0))..=Wanted::Id(id, Generation(u32::MAX));
+            for (_, look_up) in self.all.range_mut(generations) {
                 look_up.stale = true;
             }
         }
-        // Which number a record had is not told; asking once more is cheap.
-        for (wanted, look_up) in &mut self.0 {
-            look_up.stale |= matches!(wanted, Wanted::Id(..));
+    }
+
+    /// A look-up came back.
+    pub(super) fn found(&mut self, wanted: Wanted, known: Known) {
+        if let Some(look_up) = self.all.get_mut(&wanted) {
+            look_up.known = Some(known);
+            self.back.push_back(wanted);
         }
     }
 
-    /// A look-up came back: the commands that waited for it, or nothing if it must be made again.
-    pub(super) fn found(&mut self, wanted: &Wanted) -> Option<Vec<(Place, Command)>> {
-        let look_up = self.0.get_mut(wanted)?;
-        if std::mem::take(&mut look_up.stale) {
-            return None;
+    /// What to do next; nothing when all that came back is worked off.
+    pub(super) fn next(&mut self) -> Option<Next> {
+        while let Some(wanted) = self.back.pop_front() {
+            let Some(look_up) = self.all.get_mut(&wanted) else { continue };
+            if std::mem::take(&mut look_up.stale) {
+                look_up.known = None;
+                return Some(Next::Again(wanted));
+            }
+            if let Some(known) = &look_up.known
+                && let Some((place, command)) = look_up.waiting.pop_front()
+            {
+                let next = Next::Decide(place, command, known.clone());
+                self.back.push_front(wanted);
+                return Some(next);
+            }
+            self.all.remove(&wanted);
         }
-        self.0.remove(wanted).map(|look_up| look_up.waiting)
+        None
+    }
+
+    /// Has something come back that is not worked off?
+    pub(super) fn any_back(&self) -> bool {
+        !self.back.is_empty()
     }
 }

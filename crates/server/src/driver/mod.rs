@@ -13,7 +13,8 @@ mod lookups;
 pub(crate) mod open;
 mod retention;
 mod segments;
-mod syncing;
+#[cfg(test)]
+mod tests;
 pub(crate) mod threads;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,7 +25,7 @@ use std::sync::mpsc::SyncSender;
 use duly_engine::answer::{Answer, Known, Wanted};
 use duly_engine::clock::Reading;
 use duly_engine::command::{Address, Command};
-use duly_engine::deadline::{Payload, PayloadAt, Stored};
+use duly_engine::deadline::PayloadAt;
 use duly_engine::effect::Effect;
 use duly_engine::id::{QueueName, Seq};
 use duly_engine::time::{Span, Time};
@@ -41,14 +42,19 @@ pub(crate) use segments::Pins;
 
 use asks::{Asks, Place};
 use clean::{Cleaning, Errand};
-use lookups::LookUps;
+use lookups::{LookUps, Next};
 use retention::Retention;
-use syncing::Syncing;
 
 /// Facts of one step, about: what is gathered beyond it waits for the next.
 const STEP_BYTES: usize = 1 << 20;
 /// What one command or one slice of due work may add beyond that.
 const MARGIN_BYTES: usize = 512 << 10;
+/// What of it the records may take that are stated anew, about.
+const RESTATED_BYTES: usize = 128 << 10;
+/// Commands decided in one step at most.
+const COMMANDS: usize = 8_192;
+/// As many commands take the time of one that walks a slice of all records.
+const WALK: usize = 256;
 /// Records evicted in one step.
 const EVICTIONS: usize = 4_096;
 /// A step that writes nothing for so long says that it is alive.
@@ -69,8 +75,6 @@ pub(crate) struct Vitals {
     pub(crate) spares: AtomicUsize,
     /// Final records on their way to the archive.
     pub(crate) unarchived: AtomicU64,
-    /// Whether the journal is syncing.
-    pub(crate) syncing: Syncing,
 }
 
 /// What leaves when its record is durable.
@@ -123,10 +127,12 @@ pub(crate) struct Driver {
     look_ups: LookUps,
     cleaning: Cleaning,
     pins: Pins,
-    /// Commands that found no room in the step they came for.
+    /// Commands that nobody has looked at.
     backlog: VecDeque<(Place, Command)>,
     /// Workers that wait for something to lease, oldest first.
-    waiting: BTreeMap<QueueName, VecDeque<Wait>>,
+    waiting: BTreeMap<QueueName, BTreeMap<u64, Wait>>,
+    /// Old records that are not looked through, and whether they are the last of their segment.
+    old: (VecDeque<OldRecord>, bool),
     last_write: Time,
     last_sweep: Time,
     step_bytes: usize,
@@ -146,6 +152,7 @@ impl Driver {
             look_ups: LookUps::default(),
             backlog: VecDeque::new(),
             waiting: BTreeMap::new(),
+            old: (VecDeque::new(), false),
             last_write: Time::ZERO,
             last_sweep: Time::ZERO,
             step_bytes: STEP_BYTES.min(largest / 4),
@@ -167,21 +174,21 @@ impl Driver {
 
     /// One step. True beside it when there is more to do at once.
     pub(crate) fn step(&mut self, reading: Reading, messages: Vec<Message>) -> (Release, bool) {
+        // A segment goes before anything of this step can point into it.
+        self.clean();
         let mut records = Vec::new();
         let storage = self.roll_if_needed(&mut records);
         self.parts.engine.begin(reading, storage);
-        let more_due = self.parts.engine.due_work();
+        let mut more = self.parts.engine.due_work();
         for message in messages {
             self.take(message);
         }
-        self.drain_backlog();
-        self.serve_waiting();
-        let more_to_hand_out = self.parts.engine.hand_out();
-        let more_to_evict = self.evict();
-        self.clean();
-        let release = self.finish(records);
-        let more = more_due || more_to_hand_out || more_to_evict || !self.backlog.is_empty();
-        (release, more)
+        more |= self.restate();
+        more |= self.decide_waiting();
+        more |= self.serve_waiting();
+        more |= self.parts.engine.hand_out();
+        more |= self.evict();
+        (self.finish(records), more)
     }
 
     /// When to step again if nothing comes before.
@@ -189,9 +196,20 @@ impl Driver {
         self.parts.engine.next_wake()
     }
 
-    /// The figures it shares with other threads.
-    pub(crate) fn vitals(&self) -> &Vitals {
-        &self.parts.vitals
+    /// The time of the last step; while the clock is not trusted, time goes on from here as on the
+    /// boot clock, whatever the wall clock shows.
+    pub(crate) fn now(&self) -> Time {
+        self.parts.engine.now()
+    }
+
+    /// Does the engine go by the wall clock?
+    pub(crate) fn trusts_clock(&self) -> bool {
+        self.parts.engine.trusts_clock()
+    }
+
+    /// Does nobody wait for the answer to a command? Workers that wait for a lease do not count.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.asks.is_empty()
     }
 
     /// Must the driver slow down for the archive?
@@ -206,10 +224,12 @@ impl Driver {
                 self.backlog.extend(places.zip(commands));
             }
             Message::Lease(wait) => {
-                self.waiting.entry(wait.queue.clone()).or_default().push_back(wait);
+                let workers = self.waiting.entry(wait.queue.clone()).or_default();
+                workers.insert(wait.number, wait);
             }
-            Message::Found(wanted, known) => self.found(wanted, &known),
-            Message::Restate(records, ended) => self.restate(&records, ended),
+            Message::Leave(queue, number) => self.leave(&queue, number),
+            Message::Found(wanted, known) => self.look_ups.found(wanted, known),
+            Message::Restate(records, ended) => self.old = (records.into(), ended),
             // A reason to step is all they are; `threads` has seen to the rest.
             Message::Wake | Message::Stop => {}
         }
@@ -217,11 +237,31 @@ impl Driver {
 
     // Commands.
 
-    fn drain_backlog(&mut self) {
-        while self.parts.engine.step_bytes() < self.step_bytes {
-            let Some((place, command)) = self.backlog.pop_front() else { return };
-            self.decide(place, command);
+    /// Decides as much as the step has room for, first what has been looked up. True if not all.
+    fn decide_waiting(&mut self) -> bool {
+        let mut left = COMMANDS;
+        while left > 0 && self.has_room() {
+            match self.look_ups.next() {
+                Some(Next::Decide(place, command, known)) => {
+                    left = left.saturating_sub(1);
+                    let answer = self.parts.engine.decide(command, known);
+                    assert!(!matches!(answer, Answer::LookUp(_)), "what was looked up is known");
+                    self.answer(place, answer);
+                }
+                Some(Next::Again(wanted)) => self.wanted.push(wanted),
+                None => {
+                    let Some((place, command)) = self.backlog.pop_front() else { break };
+                    left = left.saturating_sub(effort(&command));
+                    self.decide(place, command);
+                }
+            }
         }
+        self.look_ups.any_back() || !self.backlog.is_empty()
+    }
+
+    /// Has the step room for another command?
+    fn has_room(&self) -> bool {
+        self.parts.engine.step_bytes() < self.step_bytes
     }
 
     /// Decides a command nobody has looked up anything for.
@@ -256,39 +296,44 @@ impl Driver {
         self.parts.archived_keys.may_hold(at.queue.as_str(), at.key.as_str())
     }
 
-    fn found(&mut self, wanted: Wanted, known: &Known) {
-        let Some(waiting) = self.look_ups.found(&wanted) else {
-            self.wanted.push(wanted);
-            return;
-        };
-        for (place, command) in waiting {
-            let answer = self.parts.engine.decide(command, known.clone());
-            assert!(!matches!(answer, Answer::LookUp(_)), "what was looked up is known");
-            self.answer(place, answer);
-        }
-    }
-
     fn answer(&mut self, place: Place, answer: Answer) {
         self.answered.extend(self.asks.answer(place, answer));
     }
 
     // Workers.
 
-    /// Gives what may be leased to the workers that have waited longest. Who would be refused is
-    /// refused now, not when the wait is over.
-    fn serve_waiting(&mut self) {
-        let engine = &mut self.parts.engine;
-        let answered = &mut self.answered;
+    /// Gives what may be leased to the workers that have waited longest, as far as the step has
+    /// room; true if that was not far enough. Who would be refused is refused now, not when the wait
+    /// is over.
+    fn serve_waiting(&mut self) -> bool {
+        let (engine, answered) = (&mut self.parts.engine, &mut self.answered);
+        let most = self.step_bytes;
+        let mut more = false;
         self.waiting.retain(|queue, workers| {
-            workers.retain(|worker| !worker.ask.reply.is_closed());
-            while !workers.is_empty() && (engine.leasable(queue) > 0 || !engine.is_pull(queue)) {
-                let Some(Wait { ask, .. }) = workers.pop_front() else { break };
-                let decide = |command| engine.decide(command, Known::Absent);
-                let answers = ask.commands.into_iter().map(decide).collect();
-                answered.push(Answered::new(ask.reply, ask.permit, answers));
+            while engine.leasable(queue) > 0 || !engine.is_pull(queue) {
+                if engine.step_bytes() >= most {
+                    more = true;
+                    break;
+                }
+                let Some((_, Wait { ask, .. })) = workers.pop_first() else { break };
+                if !ask.reply.is_closed() {
+                    let decide = |command| engine.decide(command, Known::Absent);
+                    let answers = ask.commands.into_iter().map(decide).collect();
+                    answered.push(Answered::new(ask.reply, ask.permit, answers));
+                }
             }
             !workers.is_empty()
         });
+        more
+    }
+
+    /// A worker waits no longer. One that was served meanwhile is not here any more.
+    fn leave(&mut self, queue: &QueueName, number: u64) {
+        let Some(workers) = self.waiting.get_mut(queue) else { return };
+        if let Some(Wait { ask, .. }) = workers.remove(&number) {
+            let answers = vec![Answer::Leased(Vec::new())];
+            self.answered.push(Answered::new(ask.reply, ask.permit, answers));
+        }
     }
 
     // Archive and cleaning.
@@ -297,29 +342,31 @@ impl Driver {
     fn evict(&mut self) -> bool {
         let archived = self.parts.vitals.archived.load(Ordering::Acquire);
         let (gone, more) = self.parts.engine.evict(archived, EVICTIONS);
-        self.look_ups.evicted(gone);
+        self.look_ups.gone(gone);
         more
     }
 
     fn clean(&mut self) {
-        let vitals = &self.parts.vitals;
-        let (durable, archived) =
-            (vitals.durable.load(Ordering::Acquire), vitals.archived.load(Ordering::Acquire));
-        // What is archived may still be held, and read from the segment.
-        let archived = archived.min(self.parts.engine.evicted());
+        let durable = self.parts.vitals.durable.load(Ordering::Acquire);
         let segments_before = self.parts.placer.segments().count();
-        let live_bytes = self.parts.engine.live_bytes();
+        let (live_bytes, unarchived) =
+            (self.parts.engine.live_bytes(), self.parts.engine.first_unarchived());
         let placer = &mut self.parts.placer;
-        let errand = self.cleaning.look(placer, live_bytes, durable, archived);
+        let errand = self.cleaning.look(placer, live_bytes, durable, unarchived);
         self.errand = errand.or(self.errand.take());
         if self.parts.placer.segments().count() != segments_before {
             self.segments_changed();
         }
     }
 
-    /// Restates what is live among old records, then asks for more or, at the end, for the last sync.
-    fn restate(&mut self, records: &[OldRecord], ended: bool) {
-        for record in records {
+    /// Restates what is live among old records as far as the step has room, then asks for more or,
+    /// at the end, for the last sync. True if there are some left that could go on.
+    fn restate(&mut self) -> bool {
+        if self.parts.engine.storage() == Storage::Gone {
+            return false;
+        }
+        let most = self.parts.engine.step_bytes() + RESTATED_BYTES.min(self.step_bytes / 4);
+        while let Some(record) = self.old.0.front() {
             let replayed = Replayed {
                 segment: record.segment,
                 facts_offset: record.facts_offset,
@@ -327,15 +374,20 @@ impl Driver {
                 at: Time::from_millis(record.time_ms),
                 facts: &record.facts,
             };
-            let restated = self.parts.engine.restate(replayed);
-            restated.expect("what was replayed at the start can be read again");
+            let restated = self.parts.engine.restate(replayed, most);
+            if !restated.expect("what was replayed at the start can be read again") {
+                return true;
+            }
+            self.old.0.pop_front();
+            if self.old.0.is_empty() && !self.old.1 {
+                self.errand = Some(Errand::Next);
+            }
         }
-        if ended {
+        if self.old.0.is_empty() && std::mem::take(&mut self.old.1) {
             let facts = u64::from(self.parts.engine.step_count());
             self.cleaning.read_out(self.parts.placer.next_seq() + facts - 1);
-        } else {
-            self.errand = Some(Errand::Next);
         }
+        false
     }
 
     // Records.
@@ -380,23 +432,23 @@ impl Driver {
         let mut effects = std::mem::take(&mut step.effects);
         let lapsed = std::mem::take(&mut step.lapsed);
         let mut answered = std::mem::take(&mut self.answered);
+        let mut lies = None;
         if step.count > 0 {
             self.last_write = step.at;
-            let of_answered = answered.iter_mut().flat_map(|answered| &mut answered.answers);
-            for payload in of_answered.chain(self.asks.answers_mut()).flat_map(Answer::payloads_mut)
-            {
-                take_along(payload, &step.facts);
-            }
             let (record, (segment, offset)) = place(&mut self.parts.placer, Kind::Facts, step);
             records.push(record);
             self.parts.engine.placed(segment, offset);
-            for payload in effects.iter_mut().flat_map(Effect::payloads_mut) {
-                if let PayloadAt::Stored(stored) = payload {
-                    *stored = stored.placed(segment, offset);
-                }
-            }
+            lies = Some((segment, offset));
         }
-        self.asks.pin(&self.pins);
+        let place = |payload: &mut PayloadAt| {
+            if let (PayloadAt::Stored(stored), Some((segment, offset))) = (payload, lies) {
+                *stored = stored.placed(segment, offset);
+            }
+        };
+        effects.iter_mut().flat_map(Effect::payloads_mut).for_each(place);
+        let of_answered = answered.iter_mut().flat_map(|answered| &mut answered.answers);
+        of_answered.flat_map(Answer::payloads_mut).for_each(place);
+        self.asks.end_step(&self.pins, |answer| answer.payloads_mut().into_iter().for_each(place));
         let vitals = &self.parts.vitals;
         vitals.unarchived.store(self.parts.engine.unarchived() as u64, Ordering::Release);
         Release {
@@ -434,15 +486,11 @@ fn place(placer: &mut Placer, kind: Kind, step: Step) -> (Placed, (u32, u32)) {
     (record, lies)
 }
 
-/// Gives an answer the payload that came with this very step: to read it back from the journal
-/// would cost whoever waits a call to the system.
-fn take_along(payload: &mut PayloadAt, facts: &[u8]) {
-    if let PayloadAt::Stored(Stored { segment: Stored::THIS_STEP, offset, bytes, kind, .. }) =
-        *payload
-    {
-        let (begin, length) = (offset as usize, bytes as usize);
-        let bytes = facts[begin..begin + length].into();
-        *payload = PayloadAt::Here(Payload { kind, bytes });
+/// How many of the commands of a step it counts for.
+fn effort(command: &Command) -> usize {
+    match command {
+        Command::Scan(_) | Command::Count(_) => WALK,
+        _ => 1,
     }
 }
 

@@ -11,13 +11,13 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use duly_engine::effect::Effect;
-use duly_engine::id::DirectoryId;
+use duly_engine::id::{DirectoryId, Seq};
 use duly_engine::limits::Limits;
 use duly_engine::time::Time;
 use duly_engine::{Engine, Replayed};
 use duly_store::disk::{Disk, RealDisk};
 use duly_store::journal::{self, Options, RecordView};
-use duly_store::{Directory, FreshIdentity, archive};
+use duly_store::{Directory, Error, FreshIdentity, archive};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::threads::{Crew, Outlets, start};
@@ -71,40 +71,17 @@ pub(crate) fn open(
             .with_context(|| format!("cannot use the data directory {}", data.display()))?,
     );
     let directory = Directory::open(disk, fresh_identity()?)?;
-    let seed = directory.hash_seed();
-    let seed = [half(&seed, 0), half(&seed, 8)];
-    let id = DirectoryId(u64::from_be_bytes(directory.id()));
-    let mut engine = Engine::new(id, seed, limits);
-
     let archive = archive::Writer::open(&data.join("archive.db"), &directory)?;
     let applied = archive.applied_seq();
-    let mut unarchived = Vec::new();
-    let mut replay = |record: RecordView<'_>| {
-        let replayed = Replayed {
-            segment: record.segment,
-            facts_offset: record.offset_of_facts,
-            first_seq: record.first_seq,
-            at: Time::from_millis(record.time_ms),
-            facts: record.facts,
-        };
-        engine.replay(replayed).map_err(|fault| journal::ReplayFault(fault.to_string()))?;
-        unarchived.extend(engine.replayed_effects().into_iter().filter(|effect| match effect {
-            Effect::Archive(last) => last.seq > applied,
-            Effect::Erase { seq, .. } => *seq > applied,
-            Effect::Attempt { .. } | Effect::Notice(_) => false,
-        }));
-        engine.evict(applied, usize::MAX);
-        Ok(())
-    };
-    let options = Options { segment_bytes: store.segment_bytes, reserve: store.reserve };
-    let opened = journal::open(&directory, options, &mut replay)?;
+    let Replay { engine, journal: opened, unarchived } =
+        replay(&directory, store, limits, applied)?;
     let report = &opened.report;
     if let Some(torn) = &report.torn {
         tracing::warn!(file = %torn.file.display(), offset = torn.offset, bytes = torn.bytes,
             "cut an unfinished record from the journal's end: nobody had been told of it");
     }
     tracing::info!(
-        data = %data.display(), directory = %id, segments = report.segments,
+        data = %data.display(), directory = %identity(&directory), segments = report.segments,
         facts = report.facts, bytes = report.bytes, "journal replayed"
     );
 
@@ -147,6 +124,51 @@ pub(crate) fn open(
         unarchived,
     });
     Ok(Running { door, attempts: Attempts(received), ended })
+}
+
+/// What the journal of a directory tells.
+pub(super) struct Replay {
+    pub(super) engine: Engine,
+    pub(super) journal: journal::Journal,
+    /// What the archive has not heard of yet.
+    pub(super) unarchived: Vec<Effect>,
+}
+
+/// Replays the journal into an engine that forgets what the archive has, which is everything final
+/// up to `applied`.
+pub(super) fn replay(
+    directory: &Directory,
+    store: &StoreSettings,
+    limits: Limits,
+    applied: Seq,
+) -> Result<Replay, Error> {
+    let seed = directory.hash_seed();
+    let mut engine = Engine::new(identity(directory), [half(&seed, 0), half(&seed, 8)], limits);
+    let mut unarchived = Vec::new();
+    let mut replay = |record: RecordView<'_>| {
+        let replayed = Replayed {
+            segment: record.segment,
+            facts_offset: record.offset_of_facts,
+            first_seq: record.first_seq,
+            at: Time::from_millis(record.time_ms),
+            facts: record.facts,
+        };
+        engine.replay(replayed).map_err(|fault| journal::ReplayFault(fault.to_string()))?;
+        unarchived.extend(engine.replayed_effects().into_iter().filter(|effect| match effect {
+            Effect::Archive(last) => last.seq > applied,
+            Effect::Erase { seq, .. } => *seq > applied,
+            Effect::Attempt { .. } | Effect::Notice(_) => false,
+        }));
+        engine.evict(applied, usize::MAX);
+        Ok(())
+    };
+    let options = Options { segment_bytes: store.segment_bytes, reserve: store.reserve };
+    let journal = journal::open(directory, options, &mut replay)?;
+    Ok(Replay { engine, journal, unarchived })
+}
+
+fn identity(directory: &Directory) -> DirectoryId {
+    DirectoryId(u64::from_be_bytes(directory.id()))
 }
 
 fn half(seed: &[u8; 16], from: usize) -> u64 {

@@ -31,6 +31,11 @@ impl Pins {
         self.0.get(&number).map(Arc::clone)
     }
 
+    /// Are they the very same?
+    pub(super) fn are(&self, others: &Pins) -> bool {
+        Arc::ptr_eq(&self.0, &others.0)
+    }
+
     /// These and those.
     pub(super) fn with(&self, others: &Pins) -> Pins {
         let mut all = BTreeMap::clone(&others.0);

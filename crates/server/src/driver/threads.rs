@@ -10,7 +10,8 @@
 //!
 //! The journal thread takes one release at a time: while it syncs one, the driver gathers the next
 //! and then waits, so that what is applied but not durable stays bounded. A fault of the disk ends
-//! the process with status 74 and is never retried; so does a panic on any of these threads.
+//! the process with the status of the fault and is never retried; a panic on any of these threads
+//! aborts it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,14 +41,10 @@ const GATHERED: usize = 8_192;
 /// The same while the archive is too far behind, and the pause after each such step.
 const GATHERED_WHEN_BEHIND: usize = 256;
 const WHEN_BEHIND: Duration = Duration::from_millis(20);
-/// So many commands are decided while a sync is under way; fewer wait for others to come.
-const WORTH_A_STEP: usize = 256;
 /// The driver looks at the clock at least so often: a clock that is set gives no other sign.
 const LOOK_AT_CLOCK: Duration = Duration::from_millis(500);
 /// How long the archive waits for a full disk or a busy database.
 const ARCHIVE_WAITS: Duration = Duration::from_millis(200);
-/// How long the archive gathers final records for one transaction, which costs a disk sync of its own.
-const ARCHIVE_GATHERS: Duration = Duration::from_millis(100);
 /// Final records in one transaction of the archive at most.
 const ARCHIVED_TOGETHER: usize = 32_768;
 /// Bytes of old facts looked through in one step, about.
@@ -130,17 +127,14 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
     let finder = inbox_sender.clone();
     spawn("library", move || look_up(&library, &to_find, &finder));
     spawn("filter", move || fill(filling));
-    let cleaner = inbox_sender.clone();
-    spawn("cleaner", move || read_old(&to_clean, &cleaner));
+    spawn("cleaner", move || read_old(&to_clean, &inbox_sender));
     spawn("allocator", move || allocate(&mut allocator, &nudged));
-    let wake = inbox_sender;
     let journal = spawn("journal", move || {
         let last_seq = vitals.durable.load(Ordering::Acquire);
         let feed = Feed { effects: unarchived, last_seq, pins, retention: None };
         drop(finals.send(feed));
-        let archive = ToArchive { feeds: finals, fed: last_seq };
-        let readers = Readers { wanted, errands, driver: wake };
-        journal(writer, &to_write, &vitals, &outlets, archive, &readers);
+        let readers = Readers { wanted, errands };
+        journal(writer, &to_write, &vitals, &outlets, &finals, &readers);
     });
     spawn("driver", move || {
         drive(Driver::new(parts), &clock, &inbox, &releases);
@@ -161,12 +155,10 @@ fn drive(
     inbox: &Receiver<Message>,
     releases: &SyncSender<Release>,
 ) {
-    let opened = driver.open(clock.read());
-    driver.vitals().syncing.begin();
-    if releases.send(opened).is_err() {
+    if releases.send(driver.open(clock.read())).is_err() {
         return;
     }
-    let mut more = true;
+    let (mut more, mut stopping) = (true, false);
     loop {
         let mut messages = Vec::new();
         if !more {
@@ -177,55 +169,24 @@ fn drive(
         }
         let behind = driver.is_archive_behind();
         let most = if behind { GATHERED_WHEN_BEHIND } else { GATHERED };
-        gather(&driver, inbox, &mut messages, most, more);
-        let stop = messages.iter().any(|message| matches!(message, Message::Stop));
+        while messages.len() < most
+            && let Ok(message) = inbox.try_recv()
+        {
+            messages.push(message);
+        }
+        stopping |= messages.iter().any(|message| matches!(message, Message::Stop));
         let (release, more_now) = driver.step(clock.read(), messages);
         more = more_now;
-        if !release.is_empty() {
-            driver.vitals().syncing.begin();
-            if releases.send(release).is_err() {
-                return;
-            }
+        if !release.is_empty() && releases.send(release).is_err() {
+            return;
         }
-        if stop {
+        if stopping && driver.has_answered() {
             return;
         }
         if behind {
             // Nothing is dropped and nothing refused; requests just come in no faster than this.
             thread::sleep(WHEN_BEHIND);
         }
-    }
-}
-
-/// Takes what else has arrived, and while a sync is under way, what arrives until it ends: it could
-/// not be durable earlier. A large load is worth deciding meanwhile; so is work that is due.
-fn gather(
-    driver: &Driver,
-    inbox: &Receiver<Message>,
-    messages: &mut Vec<Message>,
-    most: usize,
-    more: bool,
-) {
-    let mut commands: usize = messages.iter().map(commands_of).sum();
-    while messages.len() < most {
-        let message = match inbox.try_recv() {
-            Ok(message) => message,
-            Err(_) if more || messages.is_empty() || commands >= WORTH_A_STEP => return,
-            Err(_) if !driver.vitals().syncing.wake_me() => return,
-            Err(_) => match inbox.recv() {
-                Ok(message) => message,
-                Err(_) => return,
-            },
-        };
-        commands += commands_of(&message);
-        messages.push(message);
-    }
-}
-
-fn commands_of(message: &Message) -> usize {
-    match message {
-        Message::Ask(ask) => ask.commands.len(),
-        _ => 0,
     }
 }
 
@@ -237,11 +198,19 @@ fn wait(
     clock: &Clock,
     inbox: &Receiver<Message>,
 ) -> Result<Option<Message>, Gone> {
-    if clock.is_manual() {
-        let due = driver.next_wake().is_some_and(|at| at <= clock.read().wall);
-        return if due { Ok(None) } else { inbox.recv().map(Some).map_err(|_| Gone) };
+    let now = driver.now();
+    let wait = driver.next_wake().map(|at| {
+        let is_due = at <= now || driver.trusts_clock() && at <= clock.read().wall;
+        match () {
+            () if is_due => Duration::ZERO,
+            () if driver.trusts_clock() => crate::clock::until(at),
+            () => Duration::from_millis(at.since(now).millis()),
+        }
+    });
+    if clock.is_manual() && wait != Some(Duration::ZERO) {
+        return inbox.recv().map(Some).map_err(|_| Gone);
     }
-    let until_due = driver.next_wake().map_or(LOOK_AT_CLOCK, crate::clock::until);
+    let until_due = wait.unwrap_or(LOOK_AT_CLOCK);
     match inbox.recv_timeout(until_due.min(LOOK_AT_CLOCK)) {
         Ok(message) => Ok(Some(message)),
         Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -268,35 +237,10 @@ fn allocate(allocator: &mut Allocator, nudged: &Receiver<()>) {
 
 // The journal.
 
-/// Who works for the driver: those that read on its behalf, which end only after the journal's
-/// thread, and itself.
+/// The threads that read on the driver's behalf; they end only after the journal's.
 struct Readers {
     wanted: Sender<Wanted>,
     errands: Sender<Clean>,
-    driver: Sender<Message>,
-}
-
-/// The way to the archive's thread.
-struct ToArchive {
-    feeds: Sender<Feed>,
-    /// The last fact it has been told of.
-    fed: Seq,
-}
-
-impl ToArchive {
-    /// Passes on what one release leaves for the archive. When that is nothing and the archive has
-    /// done all it was given, it need not be woken to hear so.
-    fn feed(&mut self, feed: Feed, vitals: &Vitals) {
-        let is_empty = feed.effects.is_empty() && feed.retention.is_none();
-        if is_empty && vitals.archived.load(Ordering::Acquire) >= self.fed {
-            self.fed = feed.last_seq;
-            vitals.archived.fetch_max(feed.last_seq, Ordering::AcqRel);
-            return;
-        }
-        self.fed = feed.last_seq;
-        // The archive ends only after this thread.
-        drop(self.feeds.send(feed));
-    }
 }
 
 fn journal(
@@ -304,7 +248,7 @@ fn journal(
     to_write: &Receiver<Release>,
     vitals: &Vitals,
     outlets: &Outlets,
-    mut archive: ToArchive,
+    finals: &Sender<Feed>,
     readers: &Readers,
 ) {
     while let Ok(release) = to_write.recv() {
@@ -321,10 +265,6 @@ fn journal(
             }
             outlets.metrics.sync(begun.elapsed());
             vitals.durable.store(release.last_seq, Ordering::Release);
-        }
-        if vitals.syncing.end() {
-            // A driver that is gone has nothing left to step.
-            drop(readers.driver.send(Message::Wake));
         }
         // Answers first: somebody waits for them.
         for answered in release.answered {
@@ -352,8 +292,8 @@ fn journal(
             pins: release.pins.clone(),
             retention: release.retention,
         };
-        archive.feed(feed, vitals);
-        // The library ends only after this thread.
+        // The archive and the library end only after this thread.
+        drop(finals.send(feed));
         for wanted in release.wanted {
             drop(readers.wanted.send(wanted));
         }
@@ -423,18 +363,11 @@ fn keep(
         let Some(first) = first else { return };
         let (mut items, mut last_seq) = (Vec::new(), 0);
         let mut next = Some(first);
-        let begun = crate::clock::stopwatch();
         while let Some(mut feed) = next {
             last_seq = feed.last_seq;
             sweeping = feed.retention.take().or(sweeping);
             take_in(feed, &mut items);
-            // Nobody waits for the archive, so what is over may wait for company.
-            let left = ARCHIVE_GATHERS.saturating_sub(begun.elapsed());
-            next = if items.is_empty() || items.len() >= ARCHIVED_TOGETHER {
-                None
-            } else {
-                to_archive.recv_timeout(left).ok()
-            };
+            next = (items.len() < ARCHIVED_TOGETHER).then(|| to_archive.try_recv().ok()).flatten();
         }
         if items.is_empty() {
             vitals.archived.fetch_max(last_seq, Ordering::AcqRel);

@@ -1,0 +1,137 @@
+//! Steps stay within what a segment can hold, and segments stay as long as anybody needs them,
+//! whatever comes at once.
+
+use duly_engine::answer::Answer;
+use duly_engine::command::{Command, IfExists, Verdict};
+use duly_engine::id::QueueName;
+use duly_engine::time::Span;
+
+use super::{World, at, payload_of, schedule, settle, told};
+
+const HOUR: Span = Span::from_hours(1);
+
+fn keys(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|number| format!("k{number}"))
+}
+
+#[test]
+fn commands_that_waited_for_one_look_up_fit_their_steps() {
+    let mut world = World::new();
+    let first = schedule("k", HOUR, 10, IfExists::Keep);
+    world.answers(vec![first, settle("k")]);
+    // It is in the archive alone by now; every one of these waits for the same look-up.
+    let all = (0..64).map(|_| schedule("k", HOUR, 60_000, IfExists::Replace)).collect();
+    let answers = world.answers(all);
+    let created =
+        answers.iter().filter(|answer| matches!(answer, Answer::Scheduled { created: true, .. }));
+    assert_eq!(created.count(), 64);
+    let last = world.get("k").expect("it is there");
+    assert_eq!(last.generation.0, 65);
+}
+
+#[test]
+fn look_ups_that_come_back_together_fit_their_steps() {
+    let mut world = World::new();
+    let once = keys(64).flat_map(|key| [schedule(&key, HOUR, 10, IfExists::Keep), settle(&key)]);
+    world.answers(once.collect());
+    let again = keys(64).map(|key| schedule(&key, HOUR, 60_000, IfExists::Renew)).collect();
+    world.answers(again);
+    for key in keys(64) {
+        assert_eq!(world.get(&key).expect("it is there").generation.0, 2, "{key}");
+    }
+}
+
+#[test]
+fn workers_that_waited_together_fit_their_steps() {
+    let mut world = World::new();
+    for hundred in 0..200 {
+        let some = (0..200).map(|number| {
+            schedule(&format!("k{hundred}-{number}"), Span::from_secs(1), 10, IfExists::Keep)
+        });
+        world.answers(some.collect());
+    }
+    let workers: Vec<_> = (0..40).map(|_| world.lease("orders", 1_000)).collect();
+    let pause = |lapses| Command::Pause {
+        queue: QueueName::new("orders").expect("a good name"),
+        deliveries: Some(lapses),
+        lapses: None,
+    };
+    world.answers(vec![pause(true)]);
+    world.pass(Span::from_secs(1));
+    world.settle_down();
+    world.answers(vec![pause(false)]);
+    let leased: usize = workers
+        .into_iter()
+        .map(|mut worker| match told(&mut worker).expect("there is enough for all").remove(0) {
+            Answer::Leased(deliveries) => deliveries.len(),
+            other => panic!("{other:?}"),
+        })
+        .sum();
+    assert_eq!(leased, 40_000);
+}
+
+#[test]
+fn records_with_long_stories_are_stated_anew_over_several_steps() {
+    let mut world = World::new();
+    world.answers(
+        keys(300).map(|key| schedule(&key, Span::from_secs(1), 10, IfExists::Keep)).collect(),
+    );
+    for round in 0..20 {
+        world.pass(HOUR);
+        let mut leased = world.lease("orders", 1_000);
+        world.settle_down();
+        let Answer::Leased(deliveries) = told(&mut leased).expect("they wait").remove(0) else {
+            panic!("a lease was refused");
+        };
+        assert_eq!(deliveries.len(), 300, "in round {round}");
+        let verdicts = deliveries.into_iter().map(|delivery| Command::Verdict {
+            delivery: delivery.id,
+            token: delivery.token,
+            verdict: Verdict::Retry { error: "x".repeat(512).into(), after: Some(HOUR) },
+        });
+        world.answers(verdicts.collect());
+    }
+    fill(&mut world, 12);
+    for key in keys(300) {
+        let deadline = world.get(&key).expect("it is there");
+        assert_eq!(
+            payload_of(&deadline),
+            &format!("{key}:xxxxxxxxxx").as_bytes()[..payload_of(&deadline).len()]
+        );
+        assert_eq!(deadline.delivery.expect("it has lapsed").attempts, 20);
+    }
+}
+
+/// Makes the journal longer by about so many segments of records that do not stay.
+fn fill(world: &mut World, segments: usize) {
+    for round in 0..segments * 17 {
+        let key = format!("fill{round}");
+        world.answers(vec![schedule(&key, HOUR, 60_000, IfExists::Keep), settle(&key)]);
+    }
+}
+
+#[test]
+fn a_final_record_can_be_read_in_the_step_that_frees_its_segment() {
+    let mut world = World::new();
+    for number in 0..60 {
+        let key = format!("k{number}");
+        // All but the last of these take room that nobody needs.
+        let again = (0..8).map(|_| schedule(&key, HOUR, 20_000, IfExists::Replace));
+        world.ask(again.chain([settle(&key)]).collect());
+        world.without_archive();
+    }
+    let before = world.segments();
+    world.archive();
+    let asked: Vec<_> =
+        keys(60).map(|key| (world.ask(vec![Command::Get(at(&key))]), key)).collect();
+    world.settle_down();
+    world.without_archive();
+    assert!(world.segments() < before, "a segment has waited for the archive alone");
+    for (mut asked, key) in asked {
+        let Some(Answer::Deadline(deadline)) = told(&mut asked).and_then(|mut all| all.pop())
+        else {
+            panic!("{key} is gone");
+        };
+        assert!(payload_of(&deadline).starts_with(format!("{key}:").as_bytes()), "{key}");
+    }
+}
