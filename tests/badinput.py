@@ -18,7 +18,7 @@ ONE = "/v1/queues/orders/deadlines/42"
 
 
 def main():
-    with Suite("badinput", floor=150) as suite:
+    with Suite("badinput", floor=500) as suite:
         server = suite.server()
         with server.client() as client:
             schedules(suite, client)

@@ -17,7 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def main():
-    with Suite("browser", floor=10) as suite:
+    with Suite("browser", floor=14) as suite:
         chromium = next(
             (found for name in ("chromium", "chromium-browser", "google-chrome")
              if (found := shutil.which(name))),

@@ -24,7 +24,7 @@ METHODS = ("get", "put", "post", "delete", "patch")
 
 
 def main():
-    with Suite("openapi", floor=200) as suite:
+    with Suite("openapi", floor=800) as suite:
         server = suite.server()
         with server.client() as client:
             reply = client.get("/openapi.json")

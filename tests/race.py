@@ -20,7 +20,7 @@ QUEUES = {"one-by-one": 1, "batched": 100}
 
 
 def main():
-    with Suite("race", floor=DEADLINES * 4) as suite:
+    with Suite("race", floor=DEADLINES * 8) as suite:
         server = suite.server()
         receiver = suite.receiver(done)
         with server.client() as client:

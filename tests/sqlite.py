@@ -21,7 +21,7 @@ PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "docs", "a
 
 
 def main():
-    with Suite("sqlite", floor=100) as suite:
+    with Suite("sqlite", floor=200) as suite:
         server = suite.server(args=["--clock", "manual"])
         with server.client() as client:
             for queue in QUEUES:

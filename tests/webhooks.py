@@ -46,7 +46,7 @@ class Script:
 
 
 def main():
-    with Suite("webhooks", floor=60) as suite:
+    with Suite("webhooks", floor=200) as suite:
         script = Script()
         receiver = suite.receiver(script)
         server = suite.server()
