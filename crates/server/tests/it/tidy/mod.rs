@@ -140,6 +140,18 @@ fn every_test_that_holds_a_promise_is_there() {
 }
 
 #[test]
+fn every_suite_is_run_by_a_script() {
+    let scripts: String = files_below("scripts").iter().map(|path| text_of(path)).collect();
+    let suites: Vec<String> = files_below("tests")
+        .into_iter()
+        .filter_map(|path| Some(path.strip_prefix("tests/")?.strip_suffix(".py")?.to_owned()))
+        .filter(|name| !name.contains('/') && name != "blackbox")
+        .collect();
+    assert!(suites.len() >= 8, "only {suites:?} were found: the walk is broken");
+    nothing_of(&papers::unrun(&suites, &scripts));
+}
+
+#[test]
 fn every_document_can_be_reached_and_no_link_is_dead() {
     let files = files_below("");
     let documents: Vec<(String, String)> = files

@@ -110,6 +110,16 @@ pub(super) fn untested(
         .collect()
 }
 
+/// Suites that no script names as a word.
+pub(super) fn unrun(suites: &[String], scripts: &str) -> Vec<Complaint> {
+    let words: BTreeSet<&str> = scripts.split(|c: char| !c.is_alphanumeric()).collect();
+    suites
+        .iter()
+        .filter(|name| !words.contains(name.as_str()))
+        .map(|name| format!("tests/{name}.py: no script in scripts/ runs it"))
+        .collect()
+}
+
 /// Local targets of `[text](target)` in a document, outside blocks of code.
 fn targets(text: &str) -> Vec<&str> {
     let mut found = Vec::new();

@@ -196,3 +196,9 @@ fn a_promise_without_its_test_is_refused() {
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].contains("a_lapse_wins") && found[1].contains("gone.py"));
 }
+
+#[test]
+fn a_suite_that_nobody_runs_is_refused() {
+    let suites = ["race".to_owned(), "lonely".to_owned()];
+    assert_eq!(papers::unrun(&suites, "SUITES=(race kill)").len(), 1);
+}
