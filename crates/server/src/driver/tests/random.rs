@@ -161,7 +161,7 @@ fn hear_all(
     for mut answer in answers {
         match &mut answer {
             Answer::Leased(deliveries) => {
-                for delivery in deliveries {
+                for delivery in deliveries.iter() {
                     witness.attempted(delivery);
                 }
                 leases.append(deliveries);
