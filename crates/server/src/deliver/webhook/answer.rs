@@ -17,6 +17,15 @@ use serde_json::Value;
 
 use crate::deliver::failure::{dead, retry, retry_after};
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// What PHP writes into an answer with status 200 when a script breaks down and errors are shown.
+const BREAKDOWNS: [&[u8]; 2] = [b"Fatal error: ", b"Parse error: "];
+
+fn contains(body: &[u8], words: &[u8]) -> bool {
+    body.windows(words.len()).any(|window| window == words)
+}
+
 /// What was received; the body only of a success.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -98,7 +107,28 @@ impl Answer {
         if self.cut {
             return Ok(Meaning::Refused("long_answer: the answer is longer than may be read"));
         }
-        Ok(serde_json::from_slice(&self.body).map_or(Meaning::Plain, Meaning::Json))
+        let body = self.body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.body);
+        match serde_json::from_slice(body) {
+            Ok(json) => Ok(Meaning::Json(json)),
+            Err(_) if self.was_to_be_json(body) => {
+                Ok(Meaning::Refused("broken_answer: the answer was to be JSON and cannot be read"))
+            }
+            Err(_) if BREAKDOWNS.iter().any(|words| contains(body, words)) => {
+                Ok(Meaning::Refused("broken_answer: the answer tells that the program broke down"))
+            }
+            Err(_) => Ok(Meaning::Plain),
+        }
+    }
+
+    /// Was it meant as JSON? An answer that would have said `retry`, had it not been cut off or
+    /// followed a warning, must not be taken for a success.
+    fn was_to_be_json(&self, body: &[u8]) -> bool {
+        let body = body.trim_ascii_start();
+        let called_json = self
+            .header(&CONTENT_TYPE)
+            .is_some_and(|kind| kind.to_ascii_lowercase().contains("json"));
+        !body.is_empty()
+            && (called_json || body.starts_with(b"{") || contains(body, b"\"verdict\""))
     }
 
     /// The verdict of an answer that is no success.
@@ -112,7 +142,7 @@ impl Answer {
     /// A page instead of an answer. PHP calls everything `text/html` that does not say otherwise, so
     /// the type alone does not make `ok` or `{"verdict":"done"}` a page; a tag does.
     fn is_html(&self) -> bool {
-        let body = self.body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&self.body);
+        let body = self.body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.body);
         let body = body.trim_ascii_start();
         if body.starts_with(b"<") {
             return true;

@@ -198,7 +198,7 @@ fn a_life(seed: u64) {
             let key = format!("k{number}");
             let deadline = world.get(&key);
             witness.check(&key, deadline.as_ref());
-            for deadline in deadline.iter() {
+            if let Some(deadline) = &deadline {
                 witness.hear(deadline);
             }
         }

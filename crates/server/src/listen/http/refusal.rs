@@ -110,7 +110,7 @@ fn kind(refusal: &Refusal) -> &'static Kind {
             "unknown_queue",
             404,
             "There is no such queue",
-            "look for a typing error; PUT the queue or schedule into it to create it"
+            "look for a typing error; PUT the queue to create it, or declare it where the configuration declares queues"
         ),
         Refusal::UnknownDeadline => kind!(
             "unknown_deadline",
@@ -159,7 +159,7 @@ fn kind(refusal: &Refusal) -> &'static Kind {
             "still_pending",
             409,
             "The deadline is not over",
-            "settle it first, with an outcome such as \"cancelled\""
+            "settle it first, with an outcome such as \"cancelled\"; a lapsed one is over when its delivery is"
         ),
         Refusal::NotDead(_) => kind!(
             "not_dead",
@@ -177,7 +177,7 @@ fn kind(refusal: &Refusal) -> &'static Kind {
             "due_in_past",
             422,
             "It would have been due more than an hour ago",
-            "look at the time zone of the due time; allow_past accepts it"
+            "look at the time zone of the due time; a schedule with allow_past accepts it"
         ),
         Refusal::DueTooFar => kind!(
             "due_too_far",

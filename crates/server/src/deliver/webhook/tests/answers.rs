@@ -37,7 +37,6 @@ fn a_success_is_done_unless_its_json_says_otherwise() {
         (&[], r#"{"ok":true}"#),
         (&[], r#"{"verdict":"done"}"#),
         (&[], r#"{"verdict":"done","error":5}"#),
-        (&[], r#"{"verdict":"done""#),
         // What PHP sends when a script does not say what it sends.
         (&html, ""),
         (&html, "ok"),
@@ -86,6 +85,29 @@ fn an_answer_that_cannot_be_read_whole_is_no_success() {
     assert!(is_retry(&packed, "encoded_answer: "));
     assert_eq!(single(200, &[("content-encoding", "identity")], "ok"), Verdict::Done);
     assert_eq!(single(204, &[("content-encoding", "gzip")], ""), Verdict::Done);
+}
+
+#[test]
+fn an_answer_that_broke_on_its_way_is_no_success() {
+    let json = [("content-type", "application/json")];
+    for (headers, body) in [
+        (&json[..], "{\"verdict\":\"retry\",\"error\":\"x\""),
+        (&json, "ok"),
+        (&[], "{\"verdict\":\"retry\""),
+        (&[], "\nWarning: foo in x.php on line 3\n{\"verdict\":\"retry\"}"),
+        (&[], "PHP Fatal error: Uncaught PDOException in lapsed.php:12"),
+        (&[], "\nParse error: syntax error in lapsed.php on line 3"),
+    ] {
+        let verdict = single(200, headers, body);
+        assert!(is_retry(&verdict, "broken_answer: "), "{body}: {verdict:?}");
+    }
+    for (headers, body) in
+        [(&json[..], ""), (&json, "  "), (&[], "ok"), (&[], "order 42 cancelled")]
+    {
+        assert_eq!(single(200, headers, body), Verdict::Done, "{body}");
+    }
+    let marked = single(200, &[], "\u{feff}{\"verdict\":\"superseded\"}");
+    assert_eq!(marked, Verdict::Superseded);
 }
 
 #[test]
