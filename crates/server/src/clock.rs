@@ -56,6 +56,14 @@ impl Clock {
         }
     }
 
+    /// Moves a manual clock to this time if it shows an earlier one: a journal that it was advanced
+    /// for goes on where it ended.
+    pub(crate) fn not_before(&self, at: Time) {
+        if let Clock::Manual(now) = self {
+            now.fetch_max(at.millis(), Ordering::AcqRel);
+        }
+    }
+
     /// Does it move only when told to?
     pub fn is_manual(&self) -> bool {
         matches!(self, Clock::Manual(_))

@@ -19,7 +19,7 @@ use duly_store::archive;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::Clock;
-use crate::driver::threads::fail;
+use crate::driver::threads::patiently;
 use crate::driver::{Ask, Door, Message, Reply, Vitals, Wait, has_room};
 use crate::metrics::Health;
 
@@ -177,8 +177,9 @@ impl Handle {
             let archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
             let mut found = Vec::new();
             while found.len() < limit {
-                let page = archive.page(&queue, &filter, after, limit - found.len());
-                let page = page.unwrap_or_else(|error| fail("read the archive", &error));
+                let wanted = limit - found.len();
+                let page =
+                    patiently("list the archive", || archive.page(&queue, &filter, after, wanted));
                 found.extend(page.deadlines);
                 after = page.next;
                 if after.is_none() {

@@ -51,21 +51,27 @@ impl Cleaning {
     }
 
     /// Looks whether something is to be done. Freeing is done here; reading is an errand.
-    /// `unarchived` is the first fact that the archive is still needed for.
+    /// `unarchived` is the first fact that the archive is still needed for; with `is_short` of
+    /// spare segments the journal may be no longer than it must.
     pub(super) fn look(
         &mut self,
         placer: &mut Placer,
         live_bytes: u64,
         durable: Seq,
         unarchived: Option<Seq>,
+        is_short: bool,
     ) -> Option<Errand> {
         match self.progress {
             Progress::Resting => {
                 let bytes: u64 = placer.segments().map(|segment| segment.used).sum();
                 let oldest = placer.oldest().filter(|oldest| oldest.sealed)?;
-                // The newest segment takes records; cleaning the only other one would chase its tail.
-                let several = placer.segments().count() > 2;
-                let long = bytes > self.keep_bytes.max(3 * live_bytes);
+                // The newest segment takes records; cleaning the only other one gains little.
+                let (several, keep_bytes) = if is_short {
+                    (true, 0)
+                } else {
+                    (placer.segments().count() > 2, self.keep_bytes)
+                };
+                let long = bytes > keep_bytes.max(3 * live_bytes);
                 if !(several && long) {
                     return None;
                 }

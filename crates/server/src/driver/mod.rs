@@ -144,7 +144,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Driver {
-        let largest = parts.placer.largest_facts();
+        let (step_bytes, margin_bytes) = step_room(&parts.placer);
         Driver {
             cleaning: Cleaning::new(parts.keep_bytes),
             pins: Pins::of(&parts.placer),
@@ -155,8 +155,8 @@ impl Driver {
             old: (VecDeque::new(), false),
             last_write: Time::ZERO,
             last_sweep: Time::ZERO,
-            step_bytes: STEP_BYTES.min(largest / 4),
-            margin_bytes: MARGIN_BYTES.min(largest / 2),
+            step_bytes,
+            margin_bytes,
             answered: Vec::new(),
             wanted: Vec::new(),
             errand: None,
@@ -351,8 +351,9 @@ impl Driver {
         let segments_before = self.parts.placer.segments().count();
         let (live_bytes, unarchived) =
             (self.parts.engine.live_bytes(), self.parts.engine.first_unarchived());
+        let is_short = self.parts.engine.storage() > Storage::Plenty;
         let placer = &mut self.parts.placer;
-        let errand = self.cleaning.look(placer, live_bytes, durable, unarchived);
+        let errand = self.cleaning.look(placer, live_bytes, durable, unarchived, is_short);
         self.errand = errand.or(self.errand.take());
         if self.parts.placer.segments().count() != segments_before {
             self.segments_changed();
@@ -463,6 +464,18 @@ impl Driver {
             pins: self.pins.clone(),
         }
     }
+}
+
+/// What a step may write: what it gathers, and what may come beyond that.
+fn step_room(placer: &Placer) -> (usize, usize) {
+    let largest = placer.largest_facts();
+    (STEP_BYTES.min(largest / 4), MARGIN_BYTES.min(largest / 2))
+}
+
+/// Is there room for a step, so that a driver can begin?
+pub(crate) fn can_step(placer: &Placer) -> bool {
+    let (step_bytes, margin_bytes) = step_room(placer);
+    !placer.needs_roll(step_bytes + margin_bytes) || placer.spares() > 0
 }
 
 /// What so many spare segments allow.

@@ -21,7 +21,7 @@ use duly_store::{Directory, Error, FreshIdentity, archive};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::threads::{Crew, Outlets, start};
-use super::{Attempts, Message, Parts, Vitals};
+use super::{Attempts, Message, Parts, Vitals, can_step};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -90,6 +90,11 @@ pub(crate) fn open(
     }
     let last_seq = report.next_seq - 1;
     archive.check_journal(last_seq)?;
+    if !can_step(&opened.placer) {
+        // Serving begins with a fact: how long nobody could settle.
+        return Err(Error::Full { path: data.to_owned(), wanted: Some(store.segment_bytes) }.into());
+    }
+    clock.not_before(engine.now());
     let vitals = Arc::new(Vitals {
         durable: AtomicU64::new(last_seq),
         archived: AtomicU64::new(applied),

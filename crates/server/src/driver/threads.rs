@@ -13,6 +13,7 @@
 //! the process with the status of the fault and is never retried; a panic on any of these threads
 //! aborts it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{
@@ -120,15 +121,16 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
     let (finals, to_archive) = channel::<Feed>();
     let (wanted, to_find) = channel::<Wanted>();
     let (errands, to_clean) = channel::<Clean>();
+    let (serving, stopped) = channel::<Infallible>();
 
     let archived = Arc::clone(&vitals);
     let wake = inbox_sender.clone();
     let archiving = spawn("archive", move || keep(archive, &to_archive, &archived, &wake));
     let finder = inbox_sender.clone();
-    spawn("library", move || look_up(&library, &to_find, &finder));
-    spawn("filter", move || fill(filling));
-    spawn("cleaner", move || read_old(&to_clean, &inbox_sender));
-    spawn("allocator", move || allocate(&mut allocator, &nudged));
+    let library = spawn("library", move || look_up(&library, &to_find, &finder));
+    let filter = spawn("filter", move || fill(filling, &stopped));
+    let cleaner = spawn("cleaner", move || read_old(&to_clean, &inbox_sender));
+    let allocator = spawn("allocator", move || allocate(&mut allocator, &nudged));
     let journal = spawn("journal", move || {
         let last_seq = vitals.durable.load(Ordering::Acquire);
         let feed = Feed { effects: unarchived, last_seq, pins, retention: None };
@@ -138,8 +140,9 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
     });
     spawn("driver", move || {
         drive(Driver::new(parts), &clock, &inbox, &releases);
-        drop(releases);
-        for thread in [journal, archiving] {
+        drop((releases, serving));
+        // Nobody touches the directory any more when its lock is let go.
+        for thread in [journal, archiving, library, filter, cleaner, allocator] {
             // Either ended, or the process is being aborted.
             drop(thread.join());
         }
@@ -223,13 +226,13 @@ fn wait(
 /// Keeps spare segments in reserve until nobody can ask for more.
 fn allocate(allocator: &mut Allocator, nudged: &Receiver<()>) {
     loop {
-        match allocator.tick() {
-            Ok(Progress::Worked) => continue,
+        let wait = match allocator.tick() {
+            Ok(Progress::Worked) => Duration::ZERO,
             // A full disk is asked again; somebody may have made room.
-            Ok(Progress::Idle | Progress::Full) => {}
+            Ok(Progress::Idle | Progress::Full) => ALLOCATE_EVERY,
             Err(error) => fail("allocate journal segments", &error),
-        }
-        if nudged.recv_timeout(ALLOCATE_EVERY) == Err(RecvTimeoutError::Disconnected) {
+        };
+        if nudged.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
             return;
         }
     }
@@ -381,7 +384,7 @@ fn keep(
 }
 
 /// Does it again while the disk is full or somebody else has the database; nothing is dropped.
-fn patiently<T>(what: &str, mut attempt: impl FnMut() -> Result<T, Error>) -> T {
+pub(crate) fn patiently<T>(what: &str, mut attempt: impl FnMut() -> Result<T, Error>) -> T {
     loop {
         match attempt() {
             Ok(done) => return done,
@@ -430,8 +433,10 @@ fn look_up(library: &archive::Reader, to_find: &Receiver<Wanted>, inbox: &Sender
 }
 
 /// Fills the filter from what the archive held at the start; until then every key is looked up.
-fn fill(mut filling: FilterBuild) {
-    while !patiently("fill the archive's filter", || filling.step()) {}
+fn fill(mut filling: FilterBuild, stopped: &Receiver<Infallible>) {
+    while stopped.try_recv() == Err(TryRecvError::Empty)
+        && !patiently("fill the archive's filter", || filling.step())
+    {}
 }
 
 /// What the cleaner is asked for.
