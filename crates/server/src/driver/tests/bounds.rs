@@ -72,6 +72,27 @@ fn workers_that_waited_together_fit_their_steps() {
 }
 
 #[test]
+fn a_worker_whose_time_is_over_gets_nothing_or_what_was_just_handed_out() {
+    let mut world = World::new();
+    world.answers(vec![schedule("k", Span::from_secs(1), 10, IfExists::Keep)]);
+    let (mut early, first) = (world.lease("orders", 1), world.up().waits);
+    let (mut late, second) = (world.lease("orders", 1), world.up().waits);
+    world.settle_down();
+    world.leave("orders", first);
+    world.pass(Span::from_secs(1));
+    world.step();
+    // Served by now, though nobody has been told: leaving comes too late to lose anything.
+    world.leave("orders", second);
+    world.settle_down();
+    let deliveries = |told: Option<Vec<Answer>>| match told.and_then(|mut all| all.pop()) {
+        Some(Answer::Leased(deliveries)) => deliveries.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(deliveries(told(&mut early)), 0);
+    assert_eq!(deliveries(told(&mut late)), 1);
+}
+
+#[test]
 fn records_with_long_stories_are_stated_anew_over_several_steps() {
     let mut world = World::new();
     world.answers(

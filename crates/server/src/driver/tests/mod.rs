@@ -190,6 +190,11 @@ impl World {
         answers
     }
 
+    fn leave(&mut self, queue: &str, number: u64) {
+        let queue = QueueName::new(queue).expect("a good name");
+        self.up().inbox.push(Message::Leave(queue, number));
+    }
+
     fn request(&mut self, commands: Vec<Command>) -> (Ask, oneshot::Receiver<Reply>) {
         let permits = Arc::clone(&self.up().permits);
         let permit = permits.try_acquire_owned().expect("there are enough");
