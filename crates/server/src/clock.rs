@@ -38,13 +38,6 @@ impl Clock {
         }
     }
 
-    /// Lets a manual clock go on from where the journal left it; the machine's shows what it shows.
-    pub fn not_before(&self, time: Time) {
-        if let Clock::Manual(now) = self {
-            now.fetch_max(time.millis(), Ordering::AcqRel);
-        }
-    }
-
     /// Moves a manual clock; `None` when this is not one.
     pub fn advance(&self, by: Span) -> Option<Time> {
         match self {

@@ -85,9 +85,6 @@ pub(crate) fn open(
         facts = report.facts, bytes = report.bytes, "journal replayed"
     );
 
-    if let Some(last) = report.last_time_ms {
-        clock.not_before(Time::from_millis(last));
-    }
     let last_seq = report.next_seq - 1;
     archive.check_journal(last_seq)?;
     if !can_step(&opened.placer) {
