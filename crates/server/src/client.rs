@@ -76,6 +76,14 @@ impl Client {
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(format!("{url:?} has a path; only host and port are asked for"));
         }
+        let port_is_written = uri.authority().is_some_and(|authority| {
+            let place = authority.as_str().rsplit('@').next().unwrap_or_default();
+            place.len() > authority.host().len()
+        });
+        // Without this, what is no port would be taken for none, and port 80 be asked.
+        if port_is_written && uri.port_u16().is_none_or(|port| port == 0) {
+            return Err(format!("{url:?} has no port from 1 to 65535"));
+        }
         let pool = Pool::builder(TokioExecutor::new()).build_http();
         Ok(Client { base: base.to_owned(), pool })
     }
@@ -127,10 +135,15 @@ mod tests {
 
     #[test]
     fn only_plain_http_and_no_path() {
-        for url in ["http://127.0.0.1:7830", "http://localhost:7830/", "http://[::1]:1"] {
+        for url in
+            ["http://127.0.0.1:7830", "http://localhost:7830/", "http://[::1]:1", "http://[::1]"]
+        {
             assert!(Client::new(url).is_ok(), "{url}");
         }
         for url in ["", "127.0.0.1:7830", "https://x", "http://x/v1", "redis://x", "http://x/?a"] {
+            assert!(Client::new(url).is_err(), "{url}");
+        }
+        for url in ["http://x:99999", "http://x:0", "http://x:", "http://[::1]:65536"] {
             assert!(Client::new(url).is_err(), "{url}");
         }
     }

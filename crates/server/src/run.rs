@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use duly_engine::answer::Answer;
 use duly_engine::command::Command;
+use duly_engine::id::QueueName;
 use duly_engine::queue::Policy;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,16 +23,23 @@ use tokio::task;
 
 use crate::clock::Clock;
 use crate::config::{ClockSource, Settings};
-use crate::deliver::{DeliverSettings, Deliverers, Guard};
+use crate::deliver::{self, DeliverSettings, Deliverers, Guard};
 use crate::driver::open::{self, StoreSettings};
 use crate::handle::Handle;
 use crate::listen::http::{self, HttpSettings};
 use crate::metrics::Metrics;
 
+pub use crate::deliver::BadSetting;
+
 /// How long attempts under way may take to end when the server stops.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(20);
 /// Threads that serve requests and targets; the driver, the journal and the archive have their own.
 const WORKERS: usize = 2;
+
+/// Finds what can be found wrong in the settings without the directory, a database or the network.
+pub fn check(settings: &Settings) -> Result<(), BadSetting> {
+    deliver::check(&deliver_settings(settings))
+}
 
 /// Serves until the process is told to stop (SIGTERM or SIGINT). `beside` is served on the same
 /// address as the API; `ready` is called once everything has started.
@@ -170,27 +178,31 @@ async fn declare(handle: &Handle, settings: &Settings) -> anyhow::Result<()> {
         policy: Box::new(policy),
         declared: Some(declared),
     };
-    let mut commands: Vec<Command> = settings
+    let mut wishes: Vec<(QueueName, Policy, bool)> = settings
         .queues
         .iter()
-        .map(|(queue, policy)| put(queue.clone(), policy.clone(), true))
+        .map(|(queue, policy)| (queue.clone(), policy.clone(), true))
         .collect();
     let Ok(Answer::Queues(known)) = handle.ask(Command::ListQueues).await else {
         bail!("the driver stopped while it was being started");
     };
     let declared: BTreeSet<_> = settings.queues.keys().collect();
-    commands.extend(
+    wishes.extend(
         known
             .into_iter()
             .filter(|known| known.declared && !declared.contains(&known.queue))
-            .map(|known| put(known.queue, known.policy, false)),
+            .map(|known| (known.queue, known.policy, false)),
     );
+    let names: Vec<QueueName> = wishes.iter().map(|(queue, _, _)| queue.clone()).collect();
+    let commands =
+        wishes.into_iter().map(|(queue, policy, declared)| put(queue, policy, declared)).collect();
     let Ok(answers) = handle.ask_all(commands).await else {
         bail!("the driver stopped while it was being started");
     };
-    for answer in answers {
+    for (queue, answer) in names.into_iter().zip(answers) {
         if let Answer::Refused(refusal) = answer {
-            bail!("a queue of the configuration is refused: {}", refusal.code());
+            let why = format!("is refused: {}", refusal.code());
+            return Err(BadSetting { key: format!("queues.{queue}"), why }.into());
         }
     }
     Ok(())

@@ -64,10 +64,13 @@ pub(super) enum Verb {
   duly extend orders 42 --by 15m
   duly extend orders 42 --due 2026-11-22T18:00:00Z --if-due 2026-11-22T12:30:00Z")]
     Extend(Extend),
-    /// Stop the clock of a pending deadline for a while; 0s ends it.
+    /// Hold back the lapse of a pending deadline for a while; 0s ends it.
     #[command(help_template = TEMPLATE, before_help = "Examples:
   duly freeze orders 42 10m            the customer is at the payment provider
-  duly freeze orders 42 0s             and is back")]
+  duly freeze orders 42 0s             and is back",
+  after_help = "A freeze adds no time and leaves the due time as it is: the deadline lapses when it is due
+or when the freeze ends, whichever is later, and the queue's grace after that. For more
+time there is `duly extend`.")]
     Freeze(Freeze),
     /// Show a deadline with everything that happened to it.
     #[command(help_template = TEMPLATE, before_help = "Examples:
@@ -163,8 +166,10 @@ pub(super) struct Server {
 #[derive(Debug, Args)]
 pub(super) struct Address {
     /// The queue.
+    #[arg(value_parser = name)]
     pub(super) queue: String,
     /// Your own name for it, such as an order's number.
+    #[arg(value_parser = name)]
     pub(super) key: String,
 }
 
@@ -181,7 +186,7 @@ pub(super) struct Schedule {
     #[command(flatten)]
     pub(super) address: Address,
     /// Due so long from now: 90s, 30m, 1h30m, 1d. Else the queue's default delay.
-    #[arg(long, value_name = "DURATION", conflicts_with = "due")]
+    #[arg(long, value_name = "DURATION", conflicts_with = "due", allow_hyphen_values = true, value_parser = duration)]
     pub(super) after: Option<String>,
     /// Due at this instant: RFC 3339 with an offset, or milliseconds since 1970.
     #[arg(long, value_name = "INSTANT")]
@@ -190,7 +195,7 @@ pub(super) struct Schedule {
     #[arg(long, value_name = "JSON")]
     pub(super) payload: Option<String>,
     /// Smaller is handed out first [default: 1024].
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) priority: Option<u32>,
     /// If it is there already: keep it, renew it if it is over, replace it, or fail [default: keep].
     #[arg(long, value_name = "MODE", hide_possible_values = true)]
@@ -217,10 +222,10 @@ pub(super) struct Settle {
     /// How it ended, in your words: paid, refused, …
     pub(super) outcome: String,
     /// If the deadline is not known yet, remember this for its schedule (at most 7d).
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
     pub(super) remember: Option<String>,
     /// Only this generation of it.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) generation: Option<u32>,
     #[command(flatten)]
     pub(super) server: Server,
@@ -231,7 +236,14 @@ pub(super) struct Extend {
     #[command(flatten)]
     pub(super) address: Address,
     /// So much later than it is due now.
-    #[arg(long, value_name = "DURATION", conflicts_with = "due", required_unless_present = "due")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        conflicts_with = "due",
+        required_unless_present = "due",
+        allow_hyphen_values = true,
+        value_parser = duration
+    )]
     pub(super) by: Option<String>,
     /// To this instant.
     #[arg(long, value_name = "INSTANT")]
@@ -248,7 +260,7 @@ pub(super) struct Freeze {
     #[command(flatten)]
     pub(super) address: Address,
     /// For so long from now.
-    #[arg(value_name = "DURATION")]
+    #[arg(value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
     pub(super) span: String,
     #[command(flatten)]
     pub(super) server: Server,
@@ -257,6 +269,7 @@ pub(super) struct Freeze {
 #[derive(Debug, Args)]
 pub(super) struct List {
     /// The queue.
+    #[arg(value_parser = name)]
     pub(super) queue: String,
     /// pending, settled or lapsed.
     #[arg(long)]
@@ -274,7 +287,7 @@ pub(super) struct List {
     #[arg(long, value_name = "TEXT")]
     pub(super) key_prefix: Option<String>,
     /// How many at most; with --all, in one request.
-    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, allow_negative_numbers = true)]
     pub(super) limit: u32,
     /// Go on where an earlier list stopped.
     #[arg(long, value_name = "CURSOR")]
@@ -289,6 +302,7 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct Stats {
     /// Only this queue.
+    #[arg(value_parser = name)]
     pub(super) queue: Option<String>,
     #[command(flatten)]
     pub(super) server: Server,
@@ -297,6 +311,7 @@ pub(super) struct Stats {
 #[derive(Debug, Args)]
 pub(super) struct Pause {
     /// The queue.
+    #[arg(value_parser = name)]
     pub(super) queue: String,
     /// The lapses instead of the deliveries.
     #[arg(long)]
@@ -338,6 +353,19 @@ pub(super) struct Config {
     /// Say whether this file is good instead, and where it is not.
     #[arg(long, value_name = "FILE")]
     pub(super) check: Option<PathBuf>,
+}
+
+/// A name that can stand in a path; what else is wrong with it the server says.
+fn name(typed: &str) -> Result<String, &'static str> {
+    if typed.is_empty() { Err("a name cannot be empty") } else { Ok(typed.to_owned()) }
+}
+
+/// What may be a duration: the sign is refused here, because it looks like another option.
+fn duration(typed: &str) -> Result<String, &'static str> {
+    if typed.starts_with('-') {
+        return Err("a duration is like 90s, 30m or 1h30m, and has no sign");
+    }
+    Ok(typed.to_owned())
 }
 
 #[cfg(test)]
@@ -393,5 +421,23 @@ mod tests {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_is_named_with_its_reason() {
+        for (line, why) in [
+            ("duly schedule orders ", "a name cannot be empty"),
+            ("duly list ", "a name cannot be empty"),
+            ("duly schedule orders 42 --after -5m", "has no sign"),
+            ("duly schedule orders 42 --after --json", "has no sign"),
+            ("duly extend orders 42 --by -5m", "has no sign"),
+            ("duly freeze orders 42 -5m", "has no sign"),
+            ("duly schedule orders 42 --priority -1", "-1 is not in 0..="),
+            ("duly list orders --limit -1", "-1 is not in 0..="),
+        ] {
+            let message = parse(line).expect_err(line).to_string();
+            assert!(message.contains(why), "{line}: {message}");
+        }
+        assert!(parse("duly freeze orders 42 10m --json").is_ok());
     }
 }

@@ -3,14 +3,14 @@
 //! One command is one request, except `list --all`, which follows the cursor. People get sentences
 //! and tables, `--json` gets the server's bytes; either way the exit status tells how it went.
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _, Read as _};
 
 use duly_engine::time::Time;
 use hyper::Method;
-use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::answer;
 use super::args::{Deadline, Erase, List, Pause, Schedule, Server, Stats, Verb};
 use super::call::{self, Call};
 use super::exit::Exit;
@@ -28,8 +28,18 @@ enum Stop {
     Usage(String, &'static str),
     /// The server did not answer.
     NoServer(NoAnswer),
-    /// The server said no.
-    Refused(Answer),
+    /// Somebody answered with this status, and not as Duly does.
+    NotDuly(u16),
+    /// The server said no: its answer, as it came and as it is read.
+    Refused(Answer, Value),
+    /// What was to be printed could not be.
+    Unprinted(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Stop {
+        Stop::Unprinted(error)
+    }
 }
 
 impl From<NoAnswer> for Stop {
@@ -41,6 +51,7 @@ impl From<NoAnswer> for Stop {
 /// A running server and how to show what it says.
 struct Session {
     client: Client,
+    url: String,
     json: bool,
     output: Output,
 }
@@ -58,7 +69,7 @@ pub(super) fn run(verb: Verb, environment: &Environment) -> Exit {
         }
     };
     let output = Output::new(environment.get("NO_COLOR").is_some());
-    let session = Session { client, json, output };
+    let session = Session { client, url: url.to_owned(), json, output };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -68,7 +79,7 @@ pub(super) fn run(verb: Verb, environment: &Environment) -> Exit {
     };
     match runtime.block_on(session.perform(verb)) {
         Ok(()) => Exit::Done,
-        Err(stop) => session.stopped(&stop),
+        Err(stop) => session.stopped(stop),
     }
 }
 
@@ -99,10 +110,7 @@ impl Session {
             Verb::Extend(args) => self.about_a_deadline(call::extend(&args)).await,
             Verb::Freeze(args) => self.about_a_deadline(call::freeze(&args)).await,
             Verb::Get(args) => self.get(&args).await,
-            Verb::Revive(args) => {
-                let path = format!("{}/revive", call::deadline(&args.address));
-                self.about_a_deadline(Call::bare(Method::POST, path)).await
-            }
+            Verb::Revive(args) => self.about_a_deadline(call::revive(&args.address)).await,
             Verb::List(args) => self.list(&args).await,
             Verb::Stats(args) => self.stats(&args).await,
             Verb::Pause(args) => self.pause(&args, "pause").await,
@@ -116,17 +124,28 @@ impl Session {
 
     /// Sends a request and expects a yes. With `--json` the answer is printed and nothing is left to show.
     async fn ask(&self, call: Call) -> Result<Option<Value>, Stop> {
-        let answer = self.answer(call).await?;
+        let (answer, read) = self.answer(call).await?;
         if self.json {
-            print_raw(&answer);
+            print_raw(&answer)?;
             return Ok(None);
         }
-        Ok(Some(answer.json()))
+        Ok(Some(read))
     }
 
-    async fn answer(&self, call: Call) -> Result<Answer, Stop> {
+    /// A yes of Duly's, as it came and as it is read.
+    async fn answer(&self, call: Call) -> Result<(Answer, Value), Stop> {
         let answer = self.client.send(call.method, &call.path, call.body).await?;
-        if answer.is_success() { Ok(answer) } else { Err(Stop::Refused(answer)) }
+        let answers: &[&str] = if answer.is_success() { call.answers } else { &["code"] };
+        match answer::read(&answer.body) {
+            Some(read) if answers.iter().any(|name| !read[name].is_null()) => {
+                if answer.is_success() {
+                    Ok((answer, read))
+                } else {
+                    Err(Stop::Refused(answer, read))
+                }
+            }
+            _ => Err(Stop::NotDuly(answer.status)),
+        }
     }
 
     /// What time it is for the server; distances are measured from there.
@@ -139,15 +158,8 @@ impl Session {
     }
 
     async fn get(&self, args: &Deadline) -> Result<(), Stop> {
-        let call = Call::bare(Method::GET, call::deadline(&args.address));
-        let answer = self.answer(call).await?;
-        if self.json {
-            print_raw(&answer);
-        } else {
-            let payload = written_payload(&answer);
-            let view = self.view().await;
-            print::out(&view.deadline(&answer.json()["deadline"], payload.as_deref()));
-        }
+        let Some(answer) = self.ask(call::get(&args.address)).await? else { return Ok(()) };
+        print::out(&self.view().await.deadline(&answer["deadline"]))?;
         Ok(())
     }
 
@@ -172,27 +184,26 @@ impl Session {
             let text = show::string(warning, "/hint").or_else(|| show::string(warning, "/code"));
             print::say(&format!("duly: {}\n", print::clean(&text.unwrap_or_default())));
         }
-        print::out(&self.view().await.line(&answer["deadline"]));
+        print::out(&self.view().await.line(&answer["deadline"]))?;
         Ok(())
     }
 
     async fn about_a_deadline(&self, call: Call) -> Result<(), Stop> {
         let Some(answer) = self.ask(call).await? else { return Ok(()) };
         let view = self.view().await;
-        match answer["result"].as_str() {
+        let text = match answer["result"].as_str() {
             Some("remembered") => {
                 let until = show::string(&answer, "/until").unwrap_or_default();
-                print::out(&format!("not known yet; remembered until {until}\n"));
+                format!("not known yet; remembered until {until}\n")
             }
             Some("already_settled") => {
-                let name = show::name(&answer["deadline"]);
+                let name = print::clean(&show::name(&answer["deadline"]));
                 let outcome = show::string(&answer, "/deadline/outcome").unwrap_or_default();
-                print::out(&format!("{name} was settled before: {outcome}\n"));
+                format!("{name} was settled before: {outcome}\n")
             }
-            _ => {
-                print::out(&view.line(&answer["deadline"]));
-            }
-        }
+            _ => view.line(&answer["deadline"]),
+        };
+        print::out(&text)?;
         Ok(())
     }
 
@@ -201,11 +212,10 @@ impl Session {
         let mut cursor = args.cursor.clone();
         loop {
             let call = call::list(args, cursor.as_deref());
-            let answer = self.answer(call).await?;
-            let page = answer.json();
+            let (answer, page) = self.answer(call).await?;
             cursor = show::string(&page, "/next_cursor");
             if self.json {
-                print_raw(&answer);
+                print_raw(&answer)?;
             } else {
                 records.extend(page["deadlines"].as_array().cloned().unwrap_or_default());
             }
@@ -214,7 +224,7 @@ impl Session {
             }
         }
         if !self.json {
-            print::out(&self.view().await.list(&records));
+            print::out(&self.view().await.list(&records))?;
             if let Some(cursor) = cursor {
                 print::say(&format!("more: the same with --cursor {cursor}, or with --all\n"));
             }
@@ -234,7 +244,7 @@ impl Session {
             }
             None => view.stats(answer["queues"].as_array().map_or(&[], Vec::as_slice)),
         };
-        print::out(&text);
+        print::out(&text)?;
         Ok(())
     }
 
@@ -244,7 +254,7 @@ impl Session {
         }
         let what = if args.lapses { "lapses" } else { "deliveries" };
         let now = if word == "pause" { "wait" } else { "go on" };
-        print::out(&format!("{}: {what} {now}\n", print::clean(&args.queue)));
+        print::out(&format!("{}: {what} {now}\n", print::clean(&args.queue)))?;
         Ok(())
     }
 
@@ -253,14 +263,13 @@ impl Session {
         if !args.yes && !confirmed(&name)? {
             return Ok(());
         }
-        let path = call::deadline(&args.address);
-        if self.ask(Call::bare(Method::DELETE, path)).await?.is_some() {
-            print::out(&format!("{name} is erased\n"));
+        if self.ask(call::erase(&args.address)).await?.is_some() {
+            print::out(&format!("{name} is erased\n"))?;
         }
         Ok(())
     }
 
-    fn stopped(&self, stop: &Stop) -> Exit {
+    fn stopped(&self, stop: Stop) -> Exit {
         match stop {
             Stop::Usage(why, hint) => {
                 print::complain(why, Some(hint));
@@ -271,48 +280,33 @@ impl Session {
                 print::complain(no_answer, Some(hint));
                 Exit::NoServer
             }
-            Stop::Refused(answer) => {
-                if self.json {
-                    print_raw(answer);
-                } else {
-                    let problem = answer.json();
-                    print::complain(
-                        refusal(&problem, answer.status),
-                        show::string(&problem, "/hint").as_deref(),
-                    );
-                }
+            Stop::NotDuly(status) => {
+                let what = format!("{} answered {status}, and the answer is not Duly's", self.url);
+                print::complain(what, Some("--url or DULY_URL names the server; is it this one?"));
+                Exit::NoServer
+            }
+            Stop::Refused(answer, _) if self.json => match print::ended(print_raw(&answer)) {
+                Exit::Done => Exit::Refused,
+                unprinted => unprinted,
+            },
+            Stop::Refused(_, problem) => {
+                let hint = show::string(&problem, "/hint");
+                print::complain(refusal(&problem), hint.as_deref());
                 Exit::Refused
             }
+            Stop::Unprinted(error) => print::ended(Err(error)),
         }
     }
 }
 
-/// The payload in an answer that shows a deadline, as it was written.
-fn written_payload(answer: &Answer) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Shown {
-        deadline: WithPayload,
-    }
-    #[derive(Deserialize)]
-    struct WithPayload {
-        payload: Option<Box<RawValue>>,
-    }
-    let shown: Shown = serde_json::from_slice(&answer.body).ok()?;
-    shown.deadline.payload.map(|payload| payload.get().to_owned())
-}
-
 /// The server's JSON, as it came.
-fn print_raw(answer: &Answer) {
-    if !answer.body.is_empty() {
-        print::out(&format!("{}\n", String::from_utf8_lossy(&answer.body).trim_end()));
-    }
+fn print_raw(answer: &Answer) -> io::Result<()> {
+    print::out(&format!("{}\n", String::from_utf8_lossy(&answer.body).trim_end()))
 }
 
 /// A problem in one sentence, with its code.
-fn refusal(problem: &Value, status: u16) -> String {
-    let Some(code) = show::string(problem, "/code") else {
-        return format!("the server answered {status}, and not as Duly does");
-    };
+fn refusal(problem: &Value) -> String {
+    let code = show::string(problem, "/code").unwrap_or_default();
     let mut text = show::string(problem, "/title").unwrap_or_default();
     if let Some(detail) = show::string(problem, "/detail") {
         text = format!("{text}: {detail}");
@@ -337,7 +331,7 @@ fn payload(written: &str) -> Result<Box<RawValue>, Stop> {
     let text = match (written, written.strip_prefix('@')) {
         ("-", _) => {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map(|_| text)
+            io::stdin().read_to_string(&mut text).map(|_| text)
         }
         (_, Some(file)) => std::fs::read_to_string(file),
         (_, None) => Ok(written.to_owned()),
@@ -352,12 +346,12 @@ fn payload(written: &str) -> Result<Box<RawValue>, Stop> {
 
 /// Asks a person at a terminal; a script has to say `--yes`.
 fn confirmed(name: &str) -> Result<bool, Stop> {
-    if !std::io::stdin().is_terminal() {
+    if !io::stdin().is_terminal() {
         let why = format!("erasing {name} cannot be undone");
         return Err(Stop::Usage(why, "say --yes to do it without being asked"));
     }
     print::say(&format!("Erase {name} for ever? [y/N] "));
     let mut answer = String::new();
-    drop(std::io::stdin().read_line(&mut answer));
+    drop(io::stdin().read_line(&mut answer));
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -11,33 +11,49 @@ use serde_json::{Map, Value, json};
 use super::args::{Address, Extend, Freeze, IfExists, List, Pause, Schedule, Settle, Stats};
 use crate::client::escaped;
 
+/// What most answers have: the deadline as it stands now.
+const DEADLINE: &[&str] = &["deadline"];
+
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) body: Bytes,
+    /// Members of the answer of which a yes has one; another answer is not Duly's.
+    pub(super) answers: &'static [&'static str],
 }
 
 impl Call {
-    /// A request without a body.
-    pub(super) fn bare(method: Method, path: String) -> Call {
-        Call { method, path, body: Bytes::new() }
+    fn bare(method: Method, path: String, answers: &'static [&'static str]) -> Call {
+        Call { method, path, body: Bytes::new(), answers }
     }
 
-    fn with(method: Method, path: String, body: &Value) -> Call {
-        Call { method, path, body: body.to_string().into() }
+    fn with(path: String, body: &Value, answers: &'static [&'static str]) -> Call {
+        Call { method: Method::POST, path, body: body.to_string().into(), answers }
     }
 }
 
 /// The path of a queue.
-pub(super) fn queue(name: &str) -> String {
+fn queue(name: &str) -> String {
     format!("/v1/queues/{}", escaped(name))
 }
 
 /// The path of a deadline.
-pub(super) fn deadline(at: &Address) -> String {
+fn deadline(at: &Address) -> String {
     format!("{}/deadlines/{}", queue(&at.queue), escaped(&at.key))
+}
+
+pub(super) fn get(at: &Address) -> Call {
+    Call::bare(Method::GET, deadline(at), DEADLINE)
+}
+
+pub(super) fn revive(at: &Address) -> Call {
+    Call::bare(Method::POST, format!("{}/revive", deadline(at)), DEADLINE)
+}
+
+pub(super) fn erase(at: &Address) -> Call {
+    Call::bare(Method::DELETE, deadline(at), &["erased"])
 }
 
 /// `payload` is JSON text, already checked.
@@ -55,7 +71,8 @@ pub(super) fn schedule(args: &Schedule, payload: Option<&RawValue>) -> Call {
         let comma = if body.len() > 1 { "," } else { "" };
         body = format!("{body}{comma}\"payload\":{}}}", payload.get());
     }
-    Call { method: Method::PUT, path: deadline(&args.address), body: body.into() }
+    let path = deadline(&args.address);
+    Call { method: Method::PUT, path, body: body.into(), answers: DEADLINE }
 }
 
 pub(super) fn settle(args: &Settle) -> Call {
@@ -63,7 +80,8 @@ pub(super) fn settle(args: &Settle) -> Call {
     fields.text("outcome", Some(&args.outcome));
     fields.text("remember", args.remember.as_deref());
     fields.put("generation", args.generation);
-    fields.post(format!("{}/settle", deadline(&args.address)))
+    // One that comes before its schedule is remembered until then.
+    fields.post(format!("{}/settle", deadline(&args.address)), &["deadline", "until"])
 }
 
 pub(super) fn extend(args: &Extend) -> Call {
@@ -71,18 +89,18 @@ pub(super) fn extend(args: &Extend) -> Call {
     fields.text("by", args.by.as_deref());
     fields.instant("due", args.due.as_deref());
     fields.instant("if_due", args.if_due.as_deref());
-    fields.post(format!("{}/extend", deadline(&args.address)))
+    fields.post(format!("{}/extend", deadline(&args.address)), DEADLINE)
 }
 
 pub(super) fn freeze(args: &Freeze) -> Call {
     let path = format!("{}/freeze", deadline(&args.address));
-    Call::with(Method::POST, path, &json!({ "for": args.span }))
+    Call::with(path, &json!({ "for": args.span }), DEADLINE)
 }
 
 /// `word` is `pause` or `resume`.
 pub(super) fn pause(args: &Pause, word: &str) -> Call {
     let body = if args.lapses { json!({ "lapses": true }) } else { json!({}) };
-    Call::with(Method::POST, format!("{}/{word}", queue(&args.queue)), &body)
+    Call::with(format!("{}/{word}", queue(&args.queue)), &body, &["queue"])
 }
 
 pub(super) fn list(args: &List, cursor: Option<&str>) -> Call {
@@ -99,15 +117,15 @@ pub(super) fn list(args: &List, cursor: Option<&str>) -> Call {
     .into_iter()
     .filter_map(|(name, value)| Some(format!("{name}={}", escaped(value?))))
     .collect();
-    Call::bare(Method::GET, format!("{}/deadlines?{}", queue(&args.queue), query.join("&")))
+    let path = format!("{}/deadlines?{}", queue(&args.queue), query.join("&"));
+    Call::bare(Method::GET, path, &["deadlines"])
 }
 
 pub(super) fn stats(args: &Stats) -> Call {
-    let path = match &args.queue {
-        Some(name) => format!("{}/stats", queue(name)),
-        None => "/v1/stats".to_owned(),
-    };
-    Call::bare(Method::GET, path)
+    match &args.queue {
+        Some(name) => Call::bare(Method::GET, format!("{}/stats", queue(name)), &["queue"]),
+        None => Call::bare(Method::GET, "/v1/stats".to_owned(), &["queues"]),
+    }
 }
 
 impl IfExists {
@@ -142,8 +160,8 @@ impl Fields {
         self.put(name, value);
     }
 
-    fn post(self, path: String) -> Call {
-        Call::with(Method::POST, path, &Value::Object(self.0))
+    fn post(self, path: String, answers: &'static [&'static str]) -> Call {
+        Call::with(path, &Value::Object(self.0), answers)
     }
 }
 

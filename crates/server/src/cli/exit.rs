@@ -6,6 +6,8 @@
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
+use crate::run::BadSetting;
+
 /// An exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -17,11 +19,11 @@ pub(super) enum Exit {
     Usage = 2,
     /// The data directory is damaged, or of a newer version.
     Corrupt = 65,
-    /// No answer from the server.
+    /// No answer from the server, or none that is Duly's.
     NoServer = 69,
     /// Something in the data directory cannot be created.
     CannotCreate = 73,
-    /// The disk failed.
+    /// The disk failed, or the output cannot be written.
     Io = 74,
     /// Somebody else has the data directory or the port.
     Taken = 75,
@@ -37,9 +39,9 @@ pub(super) const HELP: &str = "Exit status:
    1  the server refused: too late, settled otherwise, unknown, …
    2  the command line makes no sense
   65  the data directory is damaged, or was written by a newer version
-  69  no answer from the server
+  69  no answer from the server, or none that is Duly's
   73  something in the data directory cannot be created
-  74  the disk failed
+  74  the disk failed, or the output cannot be written
   75  another process has the data directory or the port
   77  the system does not permit it
   78  the configuration is wrong";
@@ -55,6 +57,9 @@ impl Exit {
                     _ => {}
                 }
             }
+            if cause.is::<BadSetting>() {
+                return Exit::BadConfig;
+            }
             if let Some(fault) = cause.downcast_ref::<std::io::Error>() {
                 return Exit::of_io(fault.kind());
             }
@@ -68,6 +73,7 @@ impl Exit {
             Exit::Taken => Some("is another `duly` running? --data and --http choose other places"),
             Exit::NotPermitted => Some("look at the owner and the mode of the directory"),
             Exit::CannotCreate => Some("--data names the directory to use"),
+            Exit::BadConfig => Some("`duly config` prints every key with its meaning"),
             Exit::Corrupt => Some("nothing was changed; keep the directory as it is"),
             _ => None,
         }
@@ -129,5 +135,11 @@ mod tests {
         assert_eq!(fault(ErrorKind::PermissionDenied), Exit::NotPermitted);
         assert_eq!(fault(ErrorKind::NotADirectory), Exit::CannotCreate);
         assert_eq!(fault(ErrorKind::StorageFull), Exit::Io);
+    }
+
+    #[test]
+    fn a_setting_found_wrong_after_the_start_is_a_wrong_configuration() {
+        let mistake = BadSetting { key: "sql.x.steps[0]".to_owned(), why: "is wrong".to_owned() };
+        assert_eq!(Exit::of_fault(&anyhow::Error::from(mistake)), Exit::BadConfig);
     }
 }

@@ -4,6 +4,7 @@
 //! same HTTP API that anybody else uses. This file ties the parts together: words (`args`), requests
 //! (`call`), what people see (`show`, `table`, `print`) and how it ends (`exit`).
 
+mod answer;
 mod args;
 mod ask;
 pub mod bench;
@@ -13,6 +14,8 @@ mod print;
 mod show;
 mod table;
 
+use std::fmt::Display;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -27,9 +30,9 @@ pub fn main() -> ExitCode {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => {
-            // Help and version come this way too; whoever hung up does not want them.
-            drop(error.print());
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+            // Help and version come this way too.
+            let printed = error.print();
+            return if error.use_stderr() { Exit::Usage } else { print::ended(printed) }.into();
         }
     };
     let environment = Environment::of_the_process();
@@ -49,13 +52,27 @@ fn serve(args: &Serve, environment: &Environment) -> ExitCode {
         flag("--clock", "clock.source", args.clock.as_deref()),
     ];
     let flags: Vec<Flag> = flags.into_iter().flatten().collect();
-    match Settings::load(args.config.as_deref(), environment, &flags) {
+    match settings(args.config.as_deref(), environment, &flags) {
         Ok(settings) => {
             begin_log(&settings, environment);
             finish(run::serve(settings, None, || ()))
         }
         Err(mistake) => bad_configuration(&mistake).into(),
     }
+}
+
+/// The settings, as far as they can be checked without a directory, a database or the network.
+fn settings(
+    file: Option<&Path>,
+    environment: &Environment,
+    flags: &[Flag],
+) -> Result<Settings, String> {
+    let settings =
+        Settings::load(file, environment, flags).map_err(|mistake| mistake.to_string())?;
+    let named = file.or_else(|| environment.get("DULY_CONFIG").map(Path::new));
+    let name = named.map_or_else(|| "configuration".to_owned(), |file| file.display().to_string());
+    run::check(&settings).map_err(|mistake| format!("{name}: {mistake}"))?;
+    Ok(settings)
 }
 
 fn demonstrate(args: &Demo, environment: &Environment) -> ExitCode {
@@ -75,7 +92,7 @@ fn demonstrate(args: &Demo, environment: &Environment) -> ExitCode {
             begin_log(&settings, environment);
             let welcome = demo::welcome(address, &args.data);
             finish(run::serve(settings, Some(shop), || {
-                print::out(&welcome);
+                print::ended(print::out(&welcome));
             }))
         }
         Err(fault) => finish(Err(fault)),
@@ -84,13 +101,12 @@ fn demonstrate(args: &Demo, environment: &Environment) -> ExitCode {
 
 fn configuration(args: &Config, environment: &Environment) -> Exit {
     let Some(file) = &args.check else {
-        print::out(DEFAULT_FILE);
-        return Exit::Done;
+        return print::ended(print::out(DEFAULT_FILE));
     };
-    match Settings::load(Some(file), environment, &[]) {
+    match settings(Some(file), environment, &[]) {
         Ok(_) => {
-            print::out(&format!("{} is good\n", print::clean(&file.display().to_string())));
-            Exit::Done
+            let text = format!("{} is good\n", print::clean(&file.display().to_string()));
+            print::ended(print::out(&text))
         }
         Err(mistake) => bad_configuration(&mistake),
     }
@@ -107,8 +123,8 @@ fn begin_log(settings: &Settings, environment: &Environment) {
     }
 }
 
-fn bad_configuration(mistake: &config::BadConfig) -> Exit {
-    print::complain(mistake, Some("`duly config` prints every key with its meaning"));
+fn bad_configuration(mistake: &impl Display) -> Exit {
+    print::complain(mistake, Exit::BadConfig.hint());
     Exit::BadConfig
 }
 

@@ -1,12 +1,15 @@
 //! The one place that writes to the terminal.
 //!
 //! What was asked for goes to standard output, what went wrong to standard error. A reader that
-//! hangs up (`duly list orders | head`) ends the output without a complaint. Whatever a stranger may
+//! hangs up (`duly list orders | head`) ends the output without a complaint; any other output that
+//! cannot be written is a failure of the command. Whatever a stranger may
 //! have put into a text (a webhook's answer, a payload) loses its control characters here, so that it
 //! cannot steer the terminal.
 
 use std::fmt::Display;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+
+use super::exit::Exit;
 
 /// How something is meant to look; only a terminal shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +50,7 @@ pub(super) struct Output {
 impl Output {
     /// Colours for a terminal, unless the environment says `NO_COLOR`.
     pub(super) fn new(no_color: bool) -> Output {
-        Output { colours: !no_color && std::io::stdout().is_terminal() }
+        Output { colours: !no_color && io::stdout().is_terminal() }
     }
 
     /// Without colours, as a file would get it.
@@ -67,10 +70,21 @@ impl Output {
     }
 }
 
-/// Writes to standard output; it is flushed. False when nobody reads any more.
-pub(super) fn out(text: &str) -> bool {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+/// Writes to standard output; it is flushed.
+pub(super) fn out(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+}
+
+/// How a command ends whose output came to this.
+pub(super) fn ended(printed: io::Result<()>) -> Exit {
+    match printed {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            complain(format!("cannot write to standard output: {error}"), None);
+            Exit::Io
+        }
+        _ => Exit::Done,
+    }
 }
 
 /// Says what went wrong, and if there is one, what to do about it.
@@ -84,7 +98,7 @@ pub(super) fn complain(what: impl Display, hint: Option<&str>) {
 
 /// Writes to standard error; when that is gone there is nobody left to tell.
 pub(super) fn say(text: &str) {
-    drop(std::io::stderr().lock().write_all(text.as_bytes()));
+    drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
 /// The text with control characters made visible as spaces.

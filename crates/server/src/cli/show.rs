@@ -2,7 +2,7 @@
 //!
 //! It takes what it finds and leaves out what is not there, so that an older command line still
 //! shows the answers of a newer server. Times are in UTC, with the distance from the server's own
-//! clock beside them. Pure: it prints nothing and asks nobody.
+//! clock beside them. Records come as `answer` reads them: a payload is its text. Pure: it prints nothing and asks nobody.
 
 use duly_engine::time::{Span, Time};
 use serde_json::Value;
@@ -19,9 +19,8 @@ pub(super) struct View {
 }
 
 impl View {
-    /// One deadline with everything that happened to it. Its payload is shown as it was written, which
-    /// a [`Value`] no longer knows.
-    pub(super) fn deadline(self, record: &Value, payload: Option<&str>) -> String {
+    /// One deadline with everything that happened to it.
+    pub(super) fn deadline(self, record: &Value) -> String {
         let (word, tone) = standing(record);
         let mut text = format!(
             "{}  {}\n\n",
@@ -42,7 +41,7 @@ impl View {
             ("created", self.instant_with_distance(record, "/created_at")),
             ("generation", number(record, "/generation").filter(|number| number != "1")),
             ("priority", number(record, "/priority").filter(|number| number != "1024")),
-            ("payload", payload.map(str::to_owned)),
+            ("payload", string(record, "/payload")),
             ("payload", string(record, "/payload_base64").map(|text| format!("{text} (base64)"))),
             (
                 "payload",
@@ -127,7 +126,7 @@ impl View {
                 (dead.to_string(), if dead == 0 { Tone::Plain } else { Tone::Bad }),
                 plain(settled.to_string()),
                 count("/total/lapsed"),
-                count("/total/too_late"),
+                count("/too_late"),
                 (flags.join(", "), Tone::Open),
             ]);
         }
@@ -150,14 +149,18 @@ impl View {
     /// One line about where a deadline stands now.
     pub(super) fn line(self, record: &Value) -> String {
         let (word, tone) = standing(record);
-        let due = match string(record, "/state").as_deref() {
-            Some("pending") => self
-                .instant_with_distance(record, "/due")
-                .map(|due| format!(", due {due}"))
-                .unwrap_or_default(),
-            _ => String::new(),
-        };
-        format!("{} is {}{due}\n", name(record), self.output.paint(&word, tone))
+        let mut text = format!("{} is {}", name(record), self.output.paint(&word, tone));
+        if string(record, "/state").as_deref() == Some("pending") {
+            let frozen = instant(record, "/frozen_until").is_some_and(|until| until > self.now);
+            for (label, at, shown) in
+                [("due", "/due", true), ("frozen until", "/frozen_until", frozen)]
+            {
+                if let Some(time) = self.instant_with_distance(record, at).filter(|_| shown) {
+                    text = format!("{text}, {label} {time}");
+                }
+            }
+        }
+        text + "\n"
     }
 
     fn instant_with_distance(self, record: &Value, at: &str) -> Option<String> {
@@ -275,7 +278,7 @@ mod tests {
         let record = json!({
             "queue": "orders", "key": "42", "state": "lapsed", "due": "2026-11-22T11:30:00.000Z",
             "created_at": "2026-11-22T11:00:00.000Z", "lapsed_at": "2026-11-22T11:30:00.000Z",
-            "generation": 1, "priority": 1024, "outcome": null, "payload": {"total": 19.90},
+            "generation": 1, "priority": 1024, "outcome": null, "payload": "{\"total\": 19.90}",
             "delivery": {"id": "f3k9-17-1", "state": "ready", "attempts": 1,
                 "last_error": "503 \u{1b}[2J", "next_attempt_at": "2026-11-22T12:00:05.000Z"},
             "timeline": [
@@ -298,7 +301,7 @@ orders/42  lapsed: ready
   2026-11-22 11:00:00.000 UTC  scheduled  due 2026-11-22 11:30:00.000 UTC
   2026-11-22 11:30:00.000 UTC  lapsed
 ";
-        assert_eq!(view().deadline(&record, Some("{\"total\": 19.90}")), expected);
+        assert_eq!(view().deadline(&record), expected);
     }
 
     #[test]
@@ -320,7 +323,8 @@ KEY  STATE          DUE                                  ATTEMPTS  LAST ERROR
         let queue = json!({
             "name": "orders", "paused": true, "lapse_paused": false,
             "now": {"pending": 1200, "ready": 1, "leased": 0, "dead": 2},
-            "total": {"settled": {"paid": 40, "cancelled_by_customer": 2}, "lapsed": 7, "too_late": 1}
+            "total": {"settled": {"paid": 40, "cancelled_by_customer": 2}, "lapsed": 7},
+            "too_late": 1
         });
         let expected = "\
 QUEUE   PENDING  READY  LEASED  DEAD  SETTLED  LAPSED  TOO LATE
@@ -344,6 +348,15 @@ paid                      40
             view().line(&record),
             "orders/42 is pending, due 2026-11-22 12:30:00.000 UTC (in 30m)\n"
         );
+        let mut frozen = record;
+        frozen["frozen_until"] = "2026-11-22T12:10:00.000Z".into();
+        assert!(
+            view()
+                .line(&frozen)
+                .ends_with("(in 30m), frozen until 2026-11-22 12:10:00.000 UTC (in 10m)\n")
+        );
+        frozen["frozen_until"] = "2026-11-22T11:50:00.000Z".into();
+        assert!(view().line(&frozen).ends_with("(in 30m)\n"), "it is over");
         let record = json!({"queue": "orders", "key": "42", "state": "settled", "outcome": "paid",
             "due": "2026-11-22T12:30:00.000Z"});
         assert_eq!(view().line(&record), "orders/42 is settled: paid\n");

@@ -61,6 +61,11 @@ impl fmt::Display for BadSetting {
 
 impl std::error::Error for BadSetting {}
 
+/// Finds what can be found wrong in the settings without asking a database.
+pub fn check(settings: &DeliverSettings) -> Result<(), BadSetting> {
+    sql::check(&settings.sql)
+}
+
 /// The deliverers at work. Dropping it stops them at once; see [`Deliverers::stop`].
 pub struct Deliverers {
     stop: oneshot::Sender<Duration>,

@@ -3,7 +3,8 @@
 //! Each test starts a server of its own, on a port and in a directory of its own, with a clock that is
 //! moved by hand where time matters. Output is compared as it is printed; nothing is slept away.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -138,6 +139,8 @@ fn a_deadline_lives_its_life_from_the_command_line() {
     assert!(extended.out.ends_with("UTC (in 45m)\n"), "{extended:?}");
     let frozen = server.ask("freeze orders 42 10m");
     assert_eq!(frozen.status, 0, "{frozen:?}");
+    assert!(frozen.out.contains("(in 45m), frozen until "), "{frozen:?}");
+    assert!(frozen.out.ends_with(" UTC (in 10m)\n"), "{frozen:?}");
 
     let shown = server.ask("get orders 42").out;
     for part in ["orders/42  pending", "payload", "19.90", "scheduled", "extended", "frozen"] {
@@ -166,6 +169,9 @@ fn a_settle_that_comes_too_late_says_what_became_of_it() {
     assert_eq!(server.ask("schedule orders 42 --after 30m").status, 0);
     server.advance("30m");
     let late = server.ask("settle orders 42 paid");
+    let stats = server.ask("stats").out;
+    let counts: Vec<&str> = stats.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+    assert_eq!(counts, ["orders", "0", "1", "0", "0", "0", "1", "1"], "{stats}");
     assert_eq!((late.status, late.out.as_str()), (1, ""));
     for part in ["lapsed ", "delivery ", "acted no", "(too_late)"] {
         assert!(late.err.contains(part), "{part} is not in: {late:?}");
@@ -211,6 +217,19 @@ fn a_list_goes_on_page_by_page() {
 }
 
 #[test]
+fn a_payload_that_no_number_can_hold_hides_nothing() {
+    let server = Server::start("payloads", &["--clock", "manual"]);
+    for (key, payload) in [("a", "1e400"), ("b", "\"\\ud800\"")] {
+        let scheduled =
+            server.ask(&format!("schedule orders {key} --after 30m --payload {payload}"));
+        assert!(scheduled.out.starts_with(&format!("orders/{key} is pending")), "{scheduled:?}");
+        let shown = server.ask(&format!("get orders {key}")).out;
+        assert!(shown.contains(payload), "{shown}");
+    }
+    assert_eq!(server.ask("list orders").out.lines().count(), 3);
+}
+
+#[test]
 fn queues_are_paused_and_resumed() {
     let server = Server::start("pause", &["--clock", "manual"]);
     assert_eq!(server.ask("schedule orders 42 --after 30m").status, 0);
@@ -233,17 +252,100 @@ fn mistakes_on_the_command_line_are_told_apart_from_refusals() {
     assert_eq!(server.ask("erase orders 42").status, 2, "without a terminal nobody can be asked");
     assert_eq!(server.ask("settle orders 42").status, 2);
     assert_eq!(run("get orders 42 --url https://127.0.0.1").status, 2);
+    assert_eq!(run("get orders 42 --url http://127.0.0.1:99999").status, 2);
 }
 
 #[test]
 fn a_server_that_does_not_answer_is_status_69() {
     // Nobody listens on the port of a listener that is gone.
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|gone| gone.local_addr());
+    let gone = TcpListener::bind("127.0.0.1:0").and_then(|gone| gone.local_addr());
     let address = gone.expect("there are free ports");
     let away = run(&format!("get orders 42 --url http://{address}"));
     assert_eq!(away.status, 69, "{away:?}");
     assert!(away.err.contains(&format!("no answer from http://{address}")), "{away:?}");
     assert!(away.err.contains("duly serve"), "{away:?}");
+}
+
+#[test]
+fn an_answer_that_is_not_dulys_is_no_success() {
+    for answer in [
+        "200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+        "200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        "204 No Content\r\n\r\n",
+        "404 Not Found\r\nContent-Length: 6\r\n\r\n<html>",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+        let address = listener.local_addr().expect("it has an address");
+        let lines = ["erase orders 42 --yes", "settle orders 42 paid", "list orders --json"];
+        let other = std::thread::spawn(move || {
+            for _ in lines {
+                let (mut caller, _) = listener.accept().expect("somebody calls");
+                let mut asked = BufReader::new(caller.try_clone().expect("a socket has clones"));
+                let mut line = String::new();
+                while asked.read_line(&mut line).expect("it asks in text") > 2 {
+                    line.clear();
+                }
+                write!(caller, "HTTP/1.1 {answer}").expect("it listens");
+                // Closed at once, what is still unread of the body would undo the answer.
+                caller.shutdown(Shutdown::Write).expect("it is open");
+                std::io::copy(&mut asked, &mut std::io::sink()).unwrap_or_default();
+            }
+        });
+        for line in lines {
+            let said = run(&format!("{line} --url http://{address}"));
+            assert_eq!((said.status, said.out.as_str()), (69, ""), "{answer}: {said:?}");
+            assert!(said.err.contains("is not Duly's"), "{said:?}");
+            assert!(said.err.contains("--url"), "{said:?}");
+        }
+        other.join().expect("it served them all");
+    }
+}
+
+#[test]
+fn an_sql_action_that_cannot_be_is_a_wrong_configuration() {
+    let directory = Directory::new("sql");
+    let (file, data) = (directory.path("duly.toml"), directory.path("data"));
+    let shop = directory.path("shop.db");
+    let database = rusqlite::Connection::open(&shop).expect("a database can be made");
+    database.execute_batch("CREATE TABLE orders (id)").expect("and a table in it");
+    let write = |step: &str| {
+        let text = format!(
+            "[journal]\nsegment_size = \"1MiB\"\n[databases.shop]\ndsn = \"sqlite://{}\"\n\
+             [sql.cancel]\ndatabase = \"shop\"\nsteps = [\"{step}\"]\n",
+            shop.display()
+        );
+        std::fs::write(&file, text).expect("a file can be written");
+    };
+    let check = || said(duly(&["config", "--check"]).arg(&file));
+    let serve = || {
+        let mut command = duly(&["serve", "--http", "127.0.0.1:0", "--config"]);
+        said(command.arg(&file).arg("--data").arg(&data).env("DULY_LOG_LEVEL", "error"))
+    };
+    write("UPDATE orders SET id = 1 WHERE id = :kee");
+    for bad in [check(), serve()] {
+        assert_eq!(bad.status, 78, "{bad:?}");
+        let place = format!("duly: {}: sql.cancel.steps[0]: no parameter", file.display());
+        assert!(bad.err.starts_with(&place), "{bad:?}");
+    }
+    assert!(!data.exists(), "nothing was begun");
+    write("UPDATE orderz SET id = 1 WHERE id = :key");
+    assert_eq!(check().status, 0, "it asks no database");
+    let bad = serve();
+    assert_eq!(bad.status, 78, "{bad:?}");
+    assert!(bad.err.contains("sql.cancel.steps[0]: "), "{bad:?}");
+    assert!(bad.err.contains("orderz"), "{bad:?}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_status_74() {
+    for words in [&["config"][..], &["--help"], &["--version"]] {
+        let full = std::fs::File::create("/dev/full").expect("there is a full device");
+        let failed = duly(words).stdout(full).stderr(Stdio::piped()).output();
+        let Output { status, stderr, .. } = failed.expect("duly can be run");
+        let complaint = String::from_utf8_lossy(&stderr).into_owned();
+        assert_eq!(status.code(), Some(74), "{words:?}: {complaint}");
+        assert!(complaint.contains("cannot write to standard output"), "{complaint}");
+    }
 }
 
 #[test]

@@ -63,12 +63,11 @@ pub(super) fn run(args: &Bench, environment: &Environment) -> ExitCode {
     match measured {
         Ok(Some(report)) if args.json => {
             let text = serde_json::to_string(&report).expect("a report has text for keys");
-            print::out(&(text + "\n"));
-            Exit::Done.into()
+            print::ended(print::out(&(text + "\n"))).into()
         }
         Ok(Some(report)) => {
-            print::out(&report.text(Output::new(environment.get("NO_COLOR").is_some())));
-            Exit::Done.into()
+            let output = Output::new(environment.get("NO_COLOR").is_some());
+            print::ended(print::out(&report.text(output))).into()
         }
         Ok(None) => ExitCode::from(INTERRUPTED),
         Err(fault) => {

@@ -76,7 +76,7 @@ impl Databases {
                 let why = format!("there is no [databases.{}]", action.database);
                 return Err(BadSetting { key: format!("sql.{name}.database"), why });
             }
-            let checked = Arc::new(check(name, action)?);
+            let checked = Arc::new(read(name, action)?);
             of_database.entry(&action.database).or_default().push((name.clone(), checked));
         }
         let mut actions = HashMap::new();
@@ -112,9 +112,14 @@ impl Databases {
     }
 }
 
+/// Reads every statement; asks no database.
+pub(super) fn check(settings: &BTreeMap<String, SqlAction>) -> Result<(), BadSetting> {
+    settings.iter().try_for_each(|(name, action)| read(name, action).map(drop))
+}
+
 /// Reads the statements of an action.
-fn check(name: &str, action: &SqlAction) -> Result<Action, BadSetting> {
-    let read = |setting: String, text: &str| match Template::parse(text) {
+fn read(name: &str, action: &SqlAction) -> Result<Action, BadSetting> {
+    let statement = |setting: String, text: &str| match Template::parse(text) {
         Ok(template) => Ok(Statement { setting, template }),
         Err(why) => Err(BadSetting { key: setting, why }),
     };
@@ -123,8 +128,8 @@ fn check(name: &str, action: &SqlAction) -> Result<Action, BadSetting> {
         return Err(BadSetting { key: format!("sql.{name}.steps"), why });
     }
     let steps = action.steps.iter().enumerate();
-    let steps = steps.map(|(index, text)| read(format!("sql.{name}.steps[{index}]"), text));
+    let steps = steps.map(|(index, text)| statement(format!("sql.{name}.steps[{index}]"), text));
     let applied = action.applied.as_deref();
-    let applied = applied.map(|text| read(format!("sql.{name}.applied"), text));
+    let applied = applied.map(|text| statement(format!("sql.{name}.applied"), text));
     Ok(Action { steps: steps.collect::<Result<_, _>>()?, applied: applied.transpose()? })
 }
