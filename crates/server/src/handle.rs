@@ -43,13 +43,16 @@ pub struct Page {
 
 /// A cheap, cloneable way to the driver.
 #[derive(Clone)]
-pub struct Handle {
+pub struct Handle(Arc<Way>);
+
+/// One of it for all handles: they are cloned several times for each request, on every thread.
+struct Way {
     inbox: mpsc::Sender<Message>,
     permits: Arc<Semaphore>,
     clock: Arc<Clock>,
     vitals: Arc<Vitals>,
     archive: Arc<Mutex<archive::Reader>>,
-    next_wait: Arc<AtomicU64>,
+    next_wait: AtomicU64,
 }
 
 /// A worker that waits. Dropped before it is served (the time is over, or its client has gone away)
@@ -71,20 +74,20 @@ impl Drop for Waiting<'_> {
 impl Handle {
     /// A way through this door.
     pub(crate) fn new(door: Door) -> Handle {
-        Handle {
+        Handle(Arc::new(Way {
             inbox: door.inbox,
             permits: Arc::new(Semaphore::new(REQUESTS_UNDER_WAY)),
             clock: door.clock,
             vitals: door.vitals,
             archive: Arc::new(Mutex::new(door.archive)),
-            next_wait: Arc::default(),
-        }
+            next_wait: AtomicU64::default(),
+        }))
     }
 
     /// Lets the driver finish what it has been asked and stop.
     pub fn stop(&self) {
         // A driver that is gone has stopped.
-        drop(self.inbox.send(Message::Stop));
+        drop(self.0.inbox.send(Message::Stop));
     }
 
     /// Asks one thing. Payloads in the answer are present or gone, never still in the journal.
@@ -99,7 +102,7 @@ impl Handle {
             return Ok(Vec::new());
         }
         let (ask, answers) = self.request(commands).await?;
-        self.inbox.send(Message::Ask(ask)).map_err(|_| Stopped)?;
+        self.0.inbox.send(Message::Ask(ask)).map_err(|_| Stopped)?;
         Ok(fetched(answers.await.map_err(|_| Stopped)?))
     }
 
@@ -116,10 +119,10 @@ impl Handle {
             return Ok(leased(self.ask(command).await?));
         }
         let (ask, mut answers) = self.request(vec![command]).await?;
-        let number = self.next_wait.fetch_add(1, Ordering::Relaxed);
+        let number = self.0.next_wait.fetch_add(1, Ordering::Relaxed);
         let wanted = Wait { ask, queue: queue.clone(), number };
-        self.inbox.send(Message::Lease(wanted)).map_err(|_| Stopped)?;
-        let mut waiting = Waiting { inbox: &self.inbox, place: Some((queue, number)) };
+        self.0.inbox.send(Message::Lease(wanted)).map_err(|_| Stopped)?;
+        let mut waiting = Waiting { inbox: &self.0.inbox, place: Some((queue, number)) };
         let wait = std::time::Duration::from_millis(wait.millis());
         let answers = if let Ok(answers) = tokio::time::timeout(wait, &mut answers).await {
             waiting.place = None;
@@ -172,7 +175,7 @@ impl Handle {
         mut after: Option<(Time, DeadlineId)>,
         limit: usize,
     ) -> Result<Vec<Deadline>, Stopped> {
-        let archive = Arc::clone(&self.archive);
+        let archive = Arc::clone(&self.0.archive);
         let read = move || {
             let archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
             let mut found = Vec::new();
@@ -193,21 +196,21 @@ impl Handle {
 
     /// Moves a manual clock and lets the driver look at it; `None` when the clock is the machine's.
     pub fn advance_clock(&self, by: Span) -> Option<Time> {
-        let now = self.clock.advance(by)?;
+        let now = self.0.clock.advance(by)?;
         // A driver that is gone cannot look; the next request will say so.
-        drop(self.inbox.send(Message::Wake));
+        drop(self.0.inbox.send(Message::Wake));
         Some(now)
     }
 
     /// Is the clock moved by hand?
     pub fn clock_is_manual(&self) -> bool {
-        self.clock.is_manual()
+        self.0.clock.is_manual()
     }
 
     /// How the server is.
     pub fn health(&self) -> Health {
-        let spare_segments = self.vitals.spares.load(Ordering::Acquire);
-        let archive_lag = self.vitals.unarchived.load(Ordering::Acquire);
+        let spare_segments = self.0.vitals.spares.load(Ordering::Acquire);
+        let archive_lag = self.0.vitals.unarchived.load(Ordering::Acquire);
         Health { ready: has_room(spare_segments), spare_segments, archive_lag }
     }
 
@@ -215,7 +218,7 @@ impl Handle {
         &self,
         commands: Vec<Command>,
     ) -> Result<(Ask, oneshot::Receiver<Reply>), Stopped> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Stopped)?;
+        let permit = Arc::clone(&self.0.permits).acquire_owned().await.map_err(|_| Stopped)?;
         let (reply, answers) = oneshot::channel();
         Ok((Ask { commands, reply, permit }, answers))
     }

@@ -46,7 +46,7 @@ impl Schedule {
         // One batch took so long; three times that for each leaves room for a busy machine.
         let pieces = u32::try_from(batches).unwrap_or(u32::MAX);
         let lead = Duration::from_millis(700) + begun.elapsed() * 3 * pieces;
-        let (now, stopwatch) = (clock::wall().millis(), clock::stopwatch());
+        let (now, stopwatch) = tick();
         let lead_ms = u64::try_from(lead.as_millis()).unwrap_or(u64::MAX);
         let schedule = Schedule {
             count,
@@ -81,6 +81,16 @@ impl Schedule {
         let due = self.due(number) - self.first_due;
         self.begins.elapsed().saturating_sub(Duration::from_millis(due))
     }
+}
+
+/// The moment at which the wall clock, in milliseconds, begins to show a new one: by both clocks.
+fn tick() -> (u64, Instant) {
+    let before = clock::wall();
+    let mut now = before;
+    while now == before {
+        now = clock::wall();
+    }
+    (now.millis(), clock::stopwatch())
 }
 
 /// Lets workers lease and say done until all are done. `heard` is told of each how long after its due
