@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 use crate::fact::{Fact, Shift};
 use crate::id::{DeadlineId, QueueNo};
 use crate::limits::SLICE;
+use crate::state::State;
 use crate::state::live::{Phase, Place};
-use crate::state::{Overdue, State};
+use crate::state::places::Overdue;
 use crate::step::{Engine, Storage};
 use crate::time::Time;
 

@@ -1,11 +1,12 @@
 //! The live state: every record that is not archived, every queue, and where to find them.
 //!
-//! `State` holds and finds; it decides nothing. What is derived from records (who waits, who is
-//! ripe or parked, which timer is set) is brought up to date by [`State::refresh`] after every
-//! change, and rebuilt by it at the opening, so that nothing of it needs a fact.
+//! `State` holds and finds; it decides nothing. What is derived from records (`places`: who waits,
+//! who is ripe or parked, which timer is set) is brought up to date after every change and rebuilt
+//! at the opening, so that nothing of it needs a fact.
 
 pub(crate) mod index;
 pub(crate) mod live;
+pub(crate) mod places;
 pub(crate) mod queue;
 pub(crate) mod slab;
 pub(crate) mod turns;
@@ -13,7 +14,7 @@ pub(crate) mod turns;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use index::{Index, hash_key, hash_number};
-use live::{Live, Phase, Place};
+use live::{Live, Phase};
 use queue::Queue;
 use slab::Slab;
 use turns::Turns;
@@ -23,27 +24,9 @@ use crate::command::Address;
 use crate::deadline::Deadline;
 use crate::fact::{Base, BaseQueue};
 use crate::id::{DeadlineId, DirectoryId, Generation, Key, QueueName, QueueNo, Seq, Token};
-use crate::queue::{DecideAt, Target};
+use crate::queue::Target;
 use crate::time::Time;
 use crate::timers::Timers;
-
-/// What is overdue with a record and needs a fact (or, for a remembered settle, a removal).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Overdue {
-    Lapse,
-    LeaseOver,
-    Forget,
-}
-
-/// Where a record belongs at a time.
-enum Next {
-    /// In this list, or in none.
-    In(Place),
-    /// In none, until this time.
-    At(Time),
-    /// It is overdue.
-    Over(Overdue),
-}
 
 /// A deadline that was erased while the archive may still show it.
 #[derive(Debug)]
@@ -308,109 +291,6 @@ impl State {
     /// Deliveries in the hands of the server's own deliverers, in all queues.
     pub(crate) fn held_here(&self) -> u64 {
         self.held[Phase::HeldHere as usize]
-    }
-
-    // What is derived.
-
-    /// Takes a record out of its queue's lists, before anything that orders them changes.
-    pub(crate) fn leave(&mut self, slot: u32) {
-        let Some(live) = self.records.get_mut(slot) else { return };
-        let (no, turn) = (live.queue, live.turn(slot));
-        match std::mem::replace(&mut live.place, Place::Nowhere) {
-            Place::Waiting => drop(self.queue_mut(no).waiting.remove(&turn)),
-            Place::Ripe => drop(self.queue_mut(no).ripe.remove(&turn)),
-            // Who is parked is asked where it stands when its time comes.
-            Place::Nowhere | Place::Parked => {}
-        }
-    }
-
-    fn enter(&mut self, slot: u32, place: Place) {
-        let live = self.live_mut(slot);
-        live.place = place;
-        let (no, turn) = (live.queue, live.turn(slot));
-        match place {
-            Place::Nowhere => {}
-            Place::Parked => self.queue_mut(no).parked.push_back(slot),
-            Place::Waiting => {
-                self.queue_mut(no).waiting.insert(turn);
-                self.stir(no);
-            }
-            Place::Ripe => {
-                self.queue_mut(no).ripe.insert(turn);
-                self.stir(no);
-            }
-        }
-    }
-
-    /// Sets the timer of a record, unless an earlier one is set: that one will look again.
-    pub(crate) fn arm(&mut self, slot: u32, at: Time) {
-        let live = self.live_mut(slot);
-        if at < live.armed {
-            live.armed = at;
-            self.timers.insert(at.millis(), slot);
-        }
-    }
-
-    /// When a pending record's time is over, whatever was withheld or is to be recovered from.
-    pub(crate) fn over_at(&self, live: &Live) -> Time {
-        live.runs_out_at().plus(self.queue(live.queue).policy.grace)
-    }
-
-    /// When a pending record lapses: from then on a settle is too late.
-    pub(crate) fn lapse_at(&self, live: &Live) -> Time {
-        let at = self.over_at(live);
-        // Overdue when the engine opened: settles get their head start.
-        if at <= self.opened_at { at.max(self.recovery_until) } else { at }
-    }
-
-    /// Is lapsing withheld in this queue?
-    pub(crate) fn is_withheld(&self, queue: QueueNo) -> bool {
-        self.withheld || self.queue(queue).lapse_paused
-    }
-
-    /// Brings lists and timer of a record up to date; says what is overdue and needs a fact.
-    pub(crate) fn refresh(&mut self, slot: u32, now: Time) -> Option<Overdue> {
-        let live = self.live(slot);
-        let next = self.next(live, now);
-        let place = if let Next::In(place) = next { place } else { Place::Nowhere };
-        if live.place != place {
-            self.leave(slot);
-            self.enter(slot, place);
-        }
-        match next {
-            Next::In(_) => None,
-            Next::At(at) => {
-                self.arm(slot, at);
-                None
-            }
-            Next::Over(overdue) => Some(overdue),
-        }
-    }
-
-    /// Where a record belongs now.
-    fn next(&self, live: &Live, now: Time) -> Next {
-        let story = live.story.as_deref();
-        let (at, then) = match live.phase {
-            Phase::Pending if self.queue(live.queue).policy.decide_at == DecideAt::Handout => {
-                (self.lapse_at(live), Next::In(Place::Ripe))
-            }
-            Phase::Pending if self.is_withheld(live.queue) => {
-                (self.lapse_at(live), Next::In(Place::Parked))
-            }
-            Phase::Pending => (self.lapse_at(live), Next::Over(Overdue::Lapse)),
-            Phase::Ready => {
-                (story.map_or(Time::ZERO, |story| story.next_attempt_at), Next::In(Place::Waiting))
-            }
-            Phase::Leased | Phase::HeldHere => (
-                story.map_or(Time::ZERO, |story| story.leased_until),
-                Next::Over(Overdue::LeaseOver),
-            ),
-            Phase::Remembered => (live.due, Next::Over(Overdue::Forget)),
-            Phase::Settled | Phase::Done | Phase::Superseded | Phase::Dead => {
-                return Next::In(Place::Nowhere);
-            }
-        };
-        if at > now { Next::At(at) } else { then }
     }
 
     /// Everything that is not a deadline.

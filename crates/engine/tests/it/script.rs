@@ -211,6 +211,10 @@ impl Stage<'_> {
                 world.run(wait)
             }
             // The machine sleeps: both clocks run, nobody steps.
+            "suspend" if world.busy => {
+                world.pass(span(words.next()));
+                Vec::new()
+            }
             "suspend" => {
                 world.pass(span(words.next()));
                 let mut all = vec![world.step(Vec::new())];

@@ -27,6 +27,8 @@ pub(crate) const DIRECTORY: DirectoryId = DirectoryId(0x5eed);
 
 /// Segments are short, so that there are several.
 const SEGMENT_BYTES: usize = 4_096;
+/// What one step restates, about.
+const RESTATED_BYTES: usize = 300;
 /// Before the facts of a record.
 const HEADER: usize = 40;
 /// A step that writes nothing for so long says that it is alive.
@@ -298,15 +300,14 @@ impl World {
         }
     }
 
-    /// Restates what is live in the oldest segment and drops it. Says how many were restated.
-    pub(crate) fn clean(&mut self) -> Option<u32> {
+    /// Restates what is live in the oldest segment, a little in each step, and drops it.
+    pub(crate) fn clean(&mut self) {
         // A final record is not restated: as long as it is held, its payload is in its segment.
         self.evict();
         if self.segments.len() < 2 {
             self.roll();
         }
-        let oldest = *self.segments.first_key_value()?.0;
-        let mut restated = 0;
+        let (&oldest, _) = self.segments.first_key_value().expect("there is a segment");
         let places: Vec<(usize, usize, Seq, Time)> = self
             .records
             .iter()
@@ -322,19 +323,20 @@ impl World {
                 at,
                 facts: &facts,
             };
-            self.roll_if_full();
-            let reading = self.reading();
-            self.engine.begin(reading, self.storage);
-            let before = self.engine.step_count();
-            let all = self.engine.restate(replayed, usize::MAX);
-            assert!(all.expect("it was written by an engine"), "nothing stops it");
-            restated += self.engine.step_count() - before;
-            let step = self.engine.finish();
-            self.write(step, &mut Happened::default());
+            let mut all = false;
+            while !all {
+                self.roll_if_full();
+                let reading = self.reading();
+                self.engine.begin(reading, self.storage);
+                let most = self.engine.step_bytes() + RESTATED_BYTES;
+                let restated = self.engine.restate(replayed, most);
+                all = restated.expect("it was written by an engine");
+                let step = self.engine.finish();
+                self.write(step, &mut Happened::default());
+            }
         }
         self.records.retain(|place| place.segment != oldest);
         self.segments.remove(&oldest);
-        Some(restated)
     }
 
     // Replay.
