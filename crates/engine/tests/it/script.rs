@@ -258,6 +258,15 @@ impl Stage<'_> {
                 world.evict();
                 Vec::new()
             }
+            "archive" => {
+                match words.next() {
+                    "lags" => world.archive_lags(true),
+                    "catches-up" => world.archive_lags(false),
+                    "forgets" => world.archive_forgets(),
+                    other => panic!("archive {other}"),
+                }
+                Vec::new()
+            }
             "clean" => {
                 world.clean();
                 Vec::new()

@@ -5,7 +5,7 @@
 //! one thing the real one cannot: it replays the journal into a second engine at any moment and
 //! insists that both hold the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use duly_engine::answer::{Answer, Held, Known, QueueView, Wanted};
 use duly_engine::clock::Reading;
@@ -62,7 +62,19 @@ struct Place {
 #[derive(Default)]
 struct Archive {
     rows: BTreeMap<(u64, Generation), Deadline>,
+    /// What it has been told and not done yet, by the fact that says so.
+    told: BTreeMap<Seq, Told>,
+    /// It does nothing for now.
+    lags: bool,
+    /// All that it was told up to this fact is done.
     applied: Seq,
+    /// Whatever was in it once, kept or not.
+    ever: BTreeSet<(u64, Generation)>,
+}
+
+enum Told {
+    Keep(Box<Deadline>),
+    Erase(DeadlineId),
 }
 
 pub(crate) struct World {
@@ -232,14 +244,15 @@ impl World {
                     let mut row = last.deadline.clone();
                     row.payload =
                         self.payload(&row.payload).map_or(PayloadAt::None, PayloadAt::Here);
-                    self.archive.rows.insert((row.id.0, row.generation), row);
+                    self.archive.told.insert(last.seq, Told::Keep(Box::new(row)));
                 }
-                Effect::Erase { id, .. } => {
-                    self.archive.rows.retain(|(row, _), _| *row != id.0);
+                Effect::Erase { seq, id } => {
+                    self.archive.told.insert(*seq, Told::Erase(*id));
                 }
                 Effect::Attempt { .. } | Effect::Notice(_) => {}
             }
         }
+        self.archive.catch_up(self.last_seq);
         happened.effects = effects;
     }
 
@@ -287,9 +300,19 @@ impl World {
 
     // Archive and cleaning.
 
-    /// The archive has everything; what it has leaves memory. Says how many records went.
+    /// From now on the archive does nothing, or does again what it is told.
+    pub(crate) fn archive_lags(&mut self, lags: bool) {
+        self.archive.lags = lags;
+        self.archive.catch_up(self.last_seq);
+    }
+
+    /// The time for which records are kept is over.
+    pub(crate) fn archive_forgets(&mut self) {
+        self.archive.rows.clear();
+    }
+
+    /// What the archive has leaves memory. Says how many records went.
     pub(crate) fn evict(&mut self) -> usize {
-        self.archive.applied = self.last_seq;
         let mut evicted = 0;
         loop {
             let (gone, more) = self.engine.evict(self.archive.applied, 3);
@@ -380,7 +403,7 @@ impl World {
             // evicted here, or its segment may be gone there.
             for deadline in live.values().chain(again.values()) {
                 let id = deadline.id.0;
-                let archived = self.archive.rows.contains_key(&(id, deadline.generation));
+                let archived = self.archive.ever.contains(&(id, deadline.generation));
                 let (live, again) = (live.get(&id), again.get(&id));
                 if live.is_some() && again.is_some() || !(deadline.is_final() && archived) {
                     assert_eq!(live, again, "a record differs after replay");
@@ -430,6 +453,22 @@ impl World {
 }
 
 impl Archive {
+    fn catch_up(&mut self, last_seq: Seq) {
+        if self.lags {
+            return;
+        }
+        self.applied = last_seq;
+        for told in std::mem::take(&mut self.told).into_values() {
+            match told {
+                Told::Keep(row) => {
+                    self.ever.insert((row.id.0, row.generation));
+                    self.rows.insert((row.id.0, row.generation), *row);
+                }
+                Told::Erase(erased) => self.rows.retain(|(id, _), _| *id != erased.0),
+            }
+        }
+    }
+
     fn find(&self, wanted: &Wanted) -> Option<Deadline> {
         match wanted {
             Wanted::Key(Address { queue, key }) => {
