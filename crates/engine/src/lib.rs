@@ -38,6 +38,7 @@ mod state;
 mod step;
 pub mod time;
 mod timers;
+pub mod zoo;
 
 pub use apply::ReplayFault;
 pub use step::{Engine, Gone, Replayed, Step, Storage};
