@@ -6,7 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod deliver;
 pub mod demo;
-mod driver;
+pub mod driver;
 pub mod handle;
 pub mod listen;
 pub mod log;

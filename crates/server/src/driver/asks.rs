@@ -11,15 +11,15 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::segments::Pins;
 
 /// All answers of one request, with what keeps the journal segments they point into.
-pub(crate) struct Reply {
+pub struct Reply {
     /// In the order of the commands.
-    pub(crate) answers: Vec<Answer>,
+    pub answers: Vec<Answer>,
     /// Keeps segments from being used again while somebody reads a payload from them.
-    pub(crate) pins: Pins,
+    pub pins: Pins,
 }
 
 /// A request that is answered, on its way out: it leaves when the step is durable.
-pub(crate) struct Answered {
+pub struct Answered {
     reply: oneshot::Sender<Reply>,
     pub(super) answers: Vec<Answer>,
     /// What keeps the segments that answers of earlier steps point into.

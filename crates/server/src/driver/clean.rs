@@ -5,16 +5,54 @@
 //! among the facts of its ordinary steps. The segment is freed once all of that is durable and every
 //! record that was final by then has left memory for the archive: from then on nobody needs it.
 
+use std::sync::Arc;
+
 use duly_engine::id::Seq;
-use duly_store::journal::Placer;
+use duly_store::Error;
+use duly_store::journal::{Placer, Scan, Segment};
+
+/// Bytes of old facts that are read, and then looked through, in one go, about.
+const CLEANED_TOGETHER: usize = 128 << 10;
 
 /// A record of the segment that is being cleaned, as the cleaner's thread read it.
-pub(crate) struct OldRecord {
-    pub(crate) segment: u32,
-    pub(crate) facts_offset: u32,
-    pub(crate) first_seq: Seq,
-    pub(crate) time_ms: u64,
-    pub(crate) facts: Vec<u8>,
+pub struct OldRecord {
+    /// The number of the segment.
+    pub segment: u32,
+    /// Where in it the facts begin, in bytes.
+    pub facts_offset: u32,
+    /// The sequence of the first of them.
+    pub first_seq: Seq,
+    /// The time of the step that wrote it, in ms since 1970.
+    pub time_ms: u64,
+    /// The facts as bytes.
+    pub facts: Vec<u8>,
+}
+
+/// Reads the records of an old segment, some at a time.
+pub struct OldRecords(Scan);
+
+impl OldRecords {
+    /// All records of this segment, which must be sealed.
+    pub fn of(segment: &Arc<Segment>) -> Result<OldRecords, Error> {
+        Ok(OldRecords(Segment::scan(segment)?))
+    }
+
+    /// The next records, and whether they are the last.
+    pub fn read_on(&mut self) -> Result<(Vec<OldRecord>, bool), Error> {
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while bytes < CLEANED_TOGETHER {
+            let Some(record) = self.0.next_record()? else { return Ok((records, true)) };
+            bytes += record.facts.len();
+            records.push(OldRecord {
+                segment: record.segment,
+                facts_offset: record.offset_of_facts,
+                first_seq: record.first_seq,
+                time_ms: record.time_ms,
+                facts: record.facts.to_vec(),
+            });
+        }
+        Ok((records, false))
+    }
 }
 
 /// How far cleaning has come.
@@ -38,7 +76,7 @@ pub(super) struct Cleaning {
 
 /// What the cleaner's thread should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Errand {
+pub enum Errand {
     /// Begin with the first records of this segment.
     Begin(u32),
     /// Go on with the next records.

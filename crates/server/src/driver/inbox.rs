@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::{OldRecord, Pins, Reply};
 
 /// What travels to the driver.
-pub(crate) enum Message {
+pub enum Message {
     /// Commands to decide in order, in one step as far as it has room; the answers come together.
     Ask(Ask),
     /// A worker that waits until something in a pull queue may be leased.
@@ -28,23 +28,23 @@ pub(crate) enum Message {
 }
 
 /// One request of commands.
-pub(crate) struct Ask {
+pub struct Ask {
     /// What is asked.
-    pub(crate) commands: Vec<Command>,
+    pub commands: Vec<Command>,
     /// Where the answers go; nobody may be there any more.
-    pub(crate) reply: oneshot::Sender<Reply>,
+    pub reply: oneshot::Sender<Reply>,
     /// Its share of what may be under way, held until the answers have left.
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub permit: OwnedSemaphorePermit,
 }
 
 /// A lease that may wait.
-pub(crate) struct Wait {
+pub struct Wait {
     /// The lease.
-    pub(crate) ask: Ask,
+    pub ask: Ask,
     /// From which queue.
-    pub(crate) queue: QueueName,
+    pub queue: QueueName,
     /// Later than all before it, and nobody else's.
-    pub(crate) number: u64,
+    pub number: u64,
 }
 
 /// Lapses on their way to a target, together: the deliverers answer each with a verdict.
@@ -57,7 +57,7 @@ pub struct Attempt {
 }
 
 /// The attempts that the driver hands out, payloads fetched.
-pub struct Attempts(pub(crate) UnboundedReceiver<(Attempt, Pins)>);
+pub struct Attempts(pub UnboundedReceiver<(Attempt, Pins)>);
 
 impl Attempts {
     /// The next attempt; none when the driver has stopped.

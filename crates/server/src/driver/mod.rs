@@ -10,7 +10,8 @@ mod asks;
 mod clean;
 mod inbox;
 mod lookups;
-pub(crate) mod open;
+pub mod open;
+mod release;
 mod retention;
 mod segments;
 #[cfg(test)]
@@ -27,21 +28,21 @@ use duly_engine::clock::Reading;
 use duly_engine::command::{Address, Command};
 use duly_engine::deadline::PayloadAt;
 use duly_engine::effect::Effect;
-use duly_engine::id::{QueueName, Seq};
+use duly_engine::id::QueueName;
 use duly_engine::time::{Span, Time};
 use duly_engine::{Engine, Replayed, Step, Storage};
 use duly_store::archive;
 use duly_store::journal::{Kind, Placed, Placer};
 
-pub(crate) use asks::{Answered, Reply};
-pub(crate) use clean::OldRecord;
-pub(crate) use inbox::{Ask, Message, Wait};
-pub use inbox::{Attempt, Attempts};
+pub use asks::{Answered, Reply};
+pub use clean::{Errand, OldRecord, OldRecords};
+pub use inbox::{Ask, Attempt, Attempts, Message, Wait};
 pub(crate) use open::Door;
-pub(crate) use segments::Pins;
+pub use release::{Feed, NotDurable, Outlet, Release};
+pub use segments::Pins;
 
 use asks::{Asks, Place};
-use clean::{Cleaning, Errand};
+use clean::Cleaning;
 use lookups::{LookUps, Next};
 use retention::Retention;
 
@@ -66,62 +67,35 @@ const ARCHIVE_LAG: usize = 1_000_000;
 
 /// Figures that other threads keep and the driver reads, or the other way round.
 #[derive(Debug, Default)]
-pub(crate) struct Vitals {
+pub struct Vitals {
     /// The last fact on the disk.
-    pub(crate) durable: AtomicU64,
+    pub durable: AtomicU64,
     /// Final records and erasures up to this fact are in the archive, durably.
-    pub(crate) archived: AtomicU64,
+    pub archived: AtomicU64,
     /// Spare segments.
-    pub(crate) spares: AtomicUsize,
+    pub spares: AtomicUsize,
     /// Final records on their way to the archive.
-    pub(crate) unarchived: AtomicU64,
-}
-
-/// What leaves when its record is durable.
-pub(crate) struct Release {
-    /// At most two: the base that opens a segment, and the step's facts.
-    pub(crate) records: Vec<Placed>,
-    /// The last fact there is.
-    pub(crate) last_seq: Seq,
-    pub(crate) effects: Vec<Effect>,
-    pub(crate) answered: Vec<Answered>,
-    /// Look-ups to begin. They need not wait for the disk, but gain nothing by overtaking.
-    pub(crate) wanted: Vec<Wanted>,
-    pub(crate) errand: Option<Errand>,
-    /// For each deadline that lapsed, when it was to lapse.
-    pub(crate) lapsed: Vec<Time>,
-    /// Now and then: what the archive should not keep any longer.
-    pub(crate) retention: Option<Retention>,
-    pub(crate) pins: Pins,
-}
-
-impl Release {
-    /// Is there nothing to write and nothing to let go?
-    pub(crate) fn is_empty(&self) -> bool {
-        self.records.is_empty()
-            && self.effects.is_empty()
-            && self.answered.is_empty()
-            && self.wanted.is_empty()
-            && self.errand.is_none()
-            && self.retention.is_none()
-    }
+    pub unarchived: AtomicU64,
 }
 
 /// What the driver is made of.
-pub(crate) struct Parts {
-    pub(crate) engine: Engine,
-    pub(crate) placer: Placer,
-    pub(crate) vitals: Arc<Vitals>,
+pub struct Parts {
+    /// The rules, and all that is live.
+    pub engine: Engine,
+    /// Says where records will lie.
+    pub placer: Placer,
+    /// Shared with the threads around it.
+    pub vitals: Arc<Vitals>,
     /// The journal may grow to this before it is cleaned, in bytes.
-    pub(crate) keep_bytes: u64,
+    pub keep_bytes: u64,
     /// Which keys may be in the archive; all of them while it is being filled.
-    pub(crate) archived_keys: Arc<archive::Filter>,
+    pub archived_keys: Arc<archive::Filter>,
     /// Wakes the allocator.
-    pub(crate) nudge: SyncSender<()>,
+    pub nudge: SyncSender<()>,
 }
 
 /// The engine and all that goes on around it.
-pub(crate) struct Driver {
+pub struct Driver {
     parts: Parts,
     asks: Asks,
     look_ups: LookUps,
@@ -143,7 +117,8 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(parts: Parts) -> Driver {
+    /// A driver that has not begun to serve: [`Driver::open`] comes first.
+    pub fn new(parts: Parts) -> Driver {
         let (step_bytes, margin_bytes) = step_room(&parts.placer);
         Driver {
             cleaning: Cleaning::new(parts.keep_bytes),
@@ -165,7 +140,7 @@ impl Driver {
     }
 
     /// The first step: the engine begins to serve.
-    pub(crate) fn open(&mut self, reading: Reading) -> Release {
+    pub fn open(&mut self, reading: Reading) -> Release {
         let mut records = Vec::new();
         self.roll_if_needed(&mut records);
         self.parts.engine.open(reading);
@@ -173,7 +148,7 @@ impl Driver {
     }
 
     /// One step. True beside it when there is more to do at once.
-    pub(crate) fn step(&mut self, reading: Reading, messages: Vec<Message>) -> (Release, bool) {
+    pub fn step(&mut self, reading: Reading, messages: Vec<Message>) -> (Release, bool) {
         // A segment goes before anything of this step can point into it.
         self.clean();
         let mut records = Vec::new();
@@ -192,28 +167,28 @@ impl Driver {
     }
 
     /// When to step again if nothing comes before.
-    pub(crate) fn next_wake(&self) -> Option<Time> {
+    pub fn next_wake(&self) -> Option<Time> {
         self.parts.engine.next_wake()
     }
 
     /// The time of the last step; while the clock is not trusted, time goes on from here as on the
     /// boot clock, whatever the wall clock shows.
-    pub(crate) fn now(&self) -> Time {
+    pub fn now(&self) -> Time {
         self.parts.engine.now()
     }
 
     /// Does the engine go by the wall clock?
-    pub(crate) fn trusts_clock(&self) -> bool {
+    pub fn trusts_clock(&self) -> bool {
         self.parts.engine.trusts_clock()
     }
 
     /// Does nobody wait for the answer to a command? Workers that wait for a lease do not count.
-    pub(crate) fn has_answered(&self) -> bool {
+    pub fn has_answered(&self) -> bool {
         self.asks.is_empty()
     }
 
     /// Must the driver slow down for the archive?
-    pub(crate) fn is_archive_behind(&self) -> bool {
+    pub fn is_archive_behind(&self) -> bool {
         self.parts.engine.unarchived() > ARCHIVE_LAG
     }
 
@@ -455,6 +430,7 @@ impl Driver {
         Release {
             last_seq: self.parts.placer.next_seq() - 1,
             records,
+            is_written: false,
             effects,
             answered,
             wanted: std::mem::take(&mut self.wanted),
@@ -473,7 +449,7 @@ fn step_room(placer: &Placer) -> (usize, usize) {
 }
 
 /// Is there room for a step, so that a driver can begin?
-pub(crate) fn can_step(placer: &Placer) -> bool {
+pub fn can_step(placer: &Placer) -> bool {
     let (step_bytes, margin_bytes) = step_room(placer);
     !placer.needs_roll(step_bytes + margin_bytes) || placer.spares() > 0
 }

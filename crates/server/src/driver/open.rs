@@ -27,39 +27,39 @@ use crate::metrics::Metrics;
 
 /// Where and how to keep things.
 #[derive(Clone, Debug)]
-pub(crate) struct StoreSettings {
+pub struct StoreSettings {
     /// Length of a journal segment, in bytes.
-    pub(crate) segment_bytes: u64,
+    pub segment_bytes: u64,
     /// Spare segments kept in reserve.
-    pub(crate) reserve: usize,
+    pub reserve: usize,
     /// The journal may grow to this, in bytes, before it is cleaned.
-    pub(crate) keep_bytes: u64,
+    pub keep_bytes: u64,
 }
 
 /// A driver at work.
-pub(crate) struct Running {
+pub struct Running {
     /// The way to it.
-    pub(crate) door: Door,
+    pub door: Door,
     /// What it hands out.
-    pub(crate) attempts: Attempts,
+    pub attempts: Attempts,
     /// Ends when it has stopped and everything is on the disk.
-    pub(crate) ended: JoinHandle<()>,
+    pub ended: JoinHandle<()>,
 }
 
 /// What a way to the driver needs.
-pub(crate) struct Door {
+pub struct Door {
     /// Where to ask.
-    pub(crate) inbox: Sender<Message>,
+    pub inbox: Sender<Message>,
     /// The driver's clock.
-    pub(crate) clock: Arc<Clock>,
+    pub clock: Arc<Clock>,
     /// Its figures.
-    pub(crate) vitals: Arc<Vitals>,
+    pub vitals: Arc<Vitals>,
     /// For lists.
-    pub(crate) archive: archive::Reader,
+    pub archive: archive::Reader,
 }
 
 /// Opens a data directory and starts the driver over it.
-pub(crate) fn open(
+pub fn open(
     data: &Path,
     store: &StoreSettings,
     limits: Limits,
@@ -132,16 +132,18 @@ pub(crate) fn open(
 }
 
 /// What the journal of a directory tells.
-pub(super) struct Replay {
-    pub(super) engine: Engine,
-    pub(super) journal: journal::Journal,
+pub struct Replay {
+    /// The rules, with everything that is live.
+    pub engine: Engine,
+    /// The journal's three parts and what was found.
+    pub journal: journal::Journal,
     /// What the archive has not heard of yet.
-    pub(super) unarchived: Vec<Effect>,
+    pub unarchived: Vec<Effect>,
 }
 
 /// Replays the journal into an engine that forgets what the archive has, which is everything final
 /// up to `applied`.
-pub(super) fn replay(
+pub fn replay(
     directory: &Directory,
     store: &StoreSettings,
     limits: Limits,

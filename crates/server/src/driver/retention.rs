@@ -11,7 +11,7 @@ const SLICE: usize = 2_000;
 
 /// One round of sweeping: which queues are still to be done, and by which rules.
 #[derive(Clone, Debug)]
-pub(crate) struct Retention {
+pub struct Retention {
     now: Time,
     rules: Vec<(QueueName, Span, Span)>,
     /// Queues that exist no more are found once, at the beginning.

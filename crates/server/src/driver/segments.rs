@@ -15,11 +15,11 @@ use super::threads::fail;
 
 /// The segments there were when an answer was made.
 #[derive(Clone, Default)]
-pub(crate) struct Pins(Arc<BTreeMap<u32, Arc<Segment>>>);
+pub struct Pins(Arc<BTreeMap<u32, Arc<Segment>>>);
 
 impl Pins {
     /// The segments there are now.
-    pub(super) fn of(placer: &Placer) -> Pins {
+    pub fn of(placer: &Placer) -> Pins {
         let segments = placer
             .segments()
             .filter_map(|info| placer.reader(info.number).map(|segment| (info.number, segment)));
@@ -27,7 +27,7 @@ impl Pins {
     }
 
     /// One of them.
-    pub(super) fn segment(&self, number: u32) -> Option<Arc<Segment>> {
+    pub fn segment(&self, number: u32) -> Option<Arc<Segment>> {
         self.0.get(&number).map(Arc::clone)
     }
 
@@ -43,27 +43,30 @@ impl Pins {
         Pins(Arc::new(all))
     }
 
-    /// Fetches a payload that is still in the journal.
-    pub(crate) fn fetch(&self, at: &mut PayloadAt) {
-        if let PayloadAt::Stored(stored) = at {
-            *at = PayloadAt::Here(self.read(*stored));
-        }
+    /// Fetches a payload that is still in the journal. The disk failing to give back what it took is
+    /// a fault of the node, not of the request: the process ends.
+    pub fn fetch(&self, at: &mut PayloadAt) {
+        self.read(at).unwrap_or_else(|error| fail("read a payload from the journal", &error));
     }
 
-    /// Reads a payload. The disk failing to give back what it took is a fault of the node, not of
-    /// the request: the process ends.
-    fn read(&self, stored: Stored) -> Payload {
+    /// Fetches a payload that is still in the journal, or says why that cannot be.
+    pub fn read(&self, at: &mut PayloadAt) -> Result<(), Error> {
+        if let PayloadAt::Stored(stored) = at {
+            *at = PayloadAt::Here(self.stored(*stored)?);
+        }
+        Ok(())
+    }
+
+    fn stored(&self, stored: Stored) -> Result<Payload, Error> {
         let segment = self.0.get(&stored.segment).expect("pins keep every segment they name");
         let mut bytes = vec![0; stored.bytes as usize];
-        if let Err(error) = segment.read(stored.offset, &mut bytes) {
-            fail("read a payload from the journal", &error);
-        }
+        segment.read(stored.offset, &mut bytes)?;
         let payload = Payload { kind: stored.kind, bytes: bytes.into() };
         if payload.hash() != stored.hash {
             let detail = "a payload is not what was written".to_owned();
             let (file, offset) = (segment.name().into(), u64::from(stored.offset));
-            fail("read a payload", &Error::Corrupt { file, offset, detail });
+            return Err(Error::Corrupt { file, offset, detail });
         }
-        payload
+        Ok(payload)
     }
 }

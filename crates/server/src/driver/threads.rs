@@ -20,20 +20,21 @@ use std::sync::mpsc::{
     Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel,
 };
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use duly_engine::answer::Wanted;
-use duly_engine::deadline::PayloadAt;
 use duly_engine::effect::{Effect, Notice};
-use duly_engine::id::Seq;
-use duly_store::archive::{self, FilterBuild, Item};
+use duly_engine::time::Time;
+use duly_store::archive::{self, FilterBuild};
 use duly_store::journal::{Allocator, Progress, Segment, Writer};
 use duly_store::{Directory, Error};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::clean::Errand;
 use super::retention::Retention;
-use super::{Attempt, Driver, Message, OldRecord, Parts, Pins, Release, Vitals};
+use super::{
+    Attempt, Driver, Errand, Feed, Message, NotDurable, OldRecords, Outlet, Parts, Pins, Release,
+    Vitals,
+};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -48,8 +49,6 @@ const LOOK_AT_CLOCK: Duration = Duration::from_millis(500);
 const ARCHIVE_WAITS: Duration = Duration::from_millis(200);
 /// Final records in one transaction of the archive at most.
 const ARCHIVED_TOGETHER: usize = 32_768;
-/// Bytes of old facts looked through in one step, about.
-const CLEANED_TOGETHER: usize = 128 << 10;
 /// The allocator looks for missing spare segments when it is told to, and at least so often.
 const ALLOCATE_EVERY: Duration = Duration::from_secs(1);
 
@@ -133,10 +132,10 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
     let allocator = spawn("allocator", move || allocate(&mut allocator, &nudged));
     let journal = spawn("journal", move || {
         let last_seq = vitals.durable.load(Ordering::Acquire);
-        let feed = Feed { effects: unarchived, last_seq, pins, retention: None };
-        drop(finals.send(feed));
-        let readers = Readers { wanted, errands };
-        journal(writer, &to_write, &vitals, &outlets, &finals, &readers);
+        drop(finals.send(Feed::replayed(unarchived, last_seq, pins)));
+        let begun = crate::clock::stopwatch();
+        let ways = Ways { outlets, finals, wanted, errands, begun };
+        journal(writer, &to_write, &vitals, ways);
     });
     spawn("driver", move || {
         drive(Driver::new(parts), &clock, &inbox, &releases);
@@ -240,73 +239,63 @@ fn allocate(allocator: &mut Allocator, nudged: &Receiver<()>) {
 
 // The journal.
 
-/// The threads that read on the driver's behalf; they end only after the journal's.
-struct Readers {
-    wanted: Sender<Wanted>,
-    errands: Sender<Clean>,
+fn journal(mut writer: Writer, to_write: &Receiver<Release>, vitals: &Vitals, mut ways: Ways) {
+    while let Ok(release) = to_write.recv() {
+        if let Err(NotDurable { what, why }) = release.leave(&mut writer, vitals, &mut ways) {
+            fail(what, &why);
+        }
+    }
 }
 
-fn journal(
-    mut writer: Writer,
-    to_write: &Receiver<Release>,
-    vitals: &Vitals,
-    outlets: &Outlets,
-    finals: &Sender<Feed>,
-    readers: &Readers,
-) {
-    while let Ok(release) = to_write.recv() {
-        if !release.records.is_empty() {
-            let begun = crate::clock::stopwatch();
-            for record in release.records {
-                outlets.metrics.wrote(record.bytes());
-                if let Err(error) = writer.write(record) {
-                    fail("write the journal", &error);
-                }
-            }
-            if let Err(error) = writer.sync() {
-                fail("sync the journal", &error);
-            }
-            outlets.metrics.sync(begun.elapsed());
-            vitals.durable.store(release.last_seq, Ordering::Release);
+/// The ways out of the journal's thread. All who receive end only after it, but the deliverers.
+struct Ways {
+    outlets: Outlets,
+    finals: Sender<Feed>,
+    wanted: Sender<Wanted>,
+    errands: Sender<Clean>,
+    begun: Instant,
+}
+
+impl Outlet for Ways {
+    fn writing(&mut self, bytes: usize) {
+        self.outlets.metrics.wrote(bytes);
+        self.begun = crate::clock::stopwatch();
+    }
+
+    fn synced(&mut self) {
+        self.outlets.metrics.sync(self.begun.elapsed());
+    }
+
+    fn lapsed(&mut self, at: &[Time]) {
+        let now = self.outlets.clock.read().wall;
+        for at in at {
+            self.outlets.metrics.lapse(now.since(*at));
         }
-        // Answers first: somebody waits for them.
-        for answered in release.answered {
-            answered.leave(&release.pins);
-        }
-        if !release.lapsed.is_empty() {
-            let now = outlets.clock.read().wall;
-            release.lapsed.iter().for_each(|at| outlets.metrics.lapse(now.since(*at)));
-        }
-        let mut to_archive = Vec::new();
-        for effect in release.effects {
-            match effect {
-                Effect::Attempt { target, deliveries } => {
-                    let attempt = Attempt { target, deliveries };
-                    // The deliverers stop before the driver does; what they miss is leased again.
-                    drop(outlets.attempts.send((attempt, release.pins.clone())));
-                }
-                Effect::Archive(_) | Effect::Erase { .. } => to_archive.push(effect),
-                Effect::Notice(notice) => tell(&notice),
-            }
-        }
-        let feed = Feed {
-            effects: to_archive,
-            last_seq: release.last_seq,
-            pins: release.pins.clone(),
-            retention: release.retention,
-        };
-        // The archive and the library end only after this thread.
-        drop(finals.send(feed));
-        for wanted in release.wanted {
-            drop(readers.wanted.send(wanted));
-        }
-        let clean = release.errand.and_then(|errand| match errand {
-            Errand::Begin(number) => release.pins.segment(number).map(Clean::Begin),
+    }
+
+    fn attempt(&mut self, attempt: Attempt, pins: &Pins) {
+        // The deliverers stop before the driver does; what they miss is leased again.
+        drop(self.outlets.attempts.send((attempt, pins.clone())));
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        tell(notice);
+    }
+
+    fn feed(&mut self, feed: Feed) {
+        drop(self.finals.send(feed));
+    }
+
+    fn look_up(&mut self, wanted: Wanted) {
+        drop(self.wanted.send(wanted));
+    }
+
+    fn clean(&mut self, errand: Errand, pins: &Pins) {
+        let clean = match errand {
+            Errand::Begin(number) => pins.segment(number).map(Clean::Begin),
             Errand::Next => Some(Clean::Next),
-        });
-        if let Some(clean) = clean {
-            drop(readers.errands.send(clean));
-        }
+        };
+        drop(clean.map(|clean| self.errands.send(clean)));
     }
 }
 
@@ -332,14 +321,6 @@ fn tell(notice: &Notice) {
 }
 
 // The archive.
-
-/// What the archive hears of one release.
-struct Feed {
-    effects: Vec<Effect>,
-    last_seq: Seq,
-    pins: Pins,
-    retention: Option<Retention>,
-}
 
 fn keep(
     mut archive: archive::Writer,
@@ -369,7 +350,8 @@ fn keep(
         while let Some(mut feed) = next {
             last_seq = feed.last_seq;
             sweeping = feed.retention.take().or(sweeping);
-            take_in(feed, &mut items);
+            let taken = feed.items(&mut items);
+            taken.unwrap_or_else(|error| fail("read a payload for the archive", &error));
             next = (items.len() < ARCHIVED_TOGETHER).then(|| to_archive.try_recv().ok()).flatten();
         }
         if items.is_empty() {
@@ -394,30 +376,6 @@ pub(crate) fn patiently<T>(what: &str, mut attempt: impl FnMut() -> Result<T, Er
             }
             Err(error) => fail(what, &error),
         }
-    }
-}
-
-fn take_in(feed: Feed, items: &mut Vec<Item>) {
-    let begin = items.len();
-    items.extend(feed.effects.into_iter().filter_map(|effect| match effect {
-        Effect::Archive(last) => Some(Item::Keep(last)),
-        Effect::Erase { seq, id } => Some(Item::Erase { seq, id }),
-        Effect::Attempt { .. } | Effect::Notice(_) => None,
-    }));
-    // Payloads are read in the order they lie on the disk.
-    let mut payloads: Vec<&mut PayloadAt> = items[begin..]
-        .iter_mut()
-        .filter_map(|item| match item {
-            Item::Keep(last) => Some(&mut last.deadline.payload),
-            Item::Erase { .. } => None,
-        })
-        .collect();
-    payloads.sort_by_key(|payload| match payload {
-        PayloadAt::Stored(stored) => (stored.segment, stored.offset),
-        PayloadAt::None | PayloadAt::Here(_) | PayloadAt::Gone => (0, 0),
-    });
-    for payload in payloads {
-        feed.pins.fetch(payload);
     }
 }
 
@@ -457,33 +415,17 @@ fn read_old(to_clean: &Receiver<Clean>, inbox: &Sender<Message>) {
 
 /// Gives the driver some records at a time, and more when it asks for them.
 fn read_segment(
-    segment: &Segment,
+    segment: &Arc<Segment>,
     to_clean: &Receiver<Clean>,
     inbox: &Sender<Message>,
 ) -> Result<(), Error> {
-    let mut scan = segment.scan()?;
-    let mut ended = false;
-    while !ended {
-        let (mut records, mut bytes) = (Vec::new(), 0);
-        while bytes < CLEANED_TOGETHER {
-            let Some(record) = scan.next_record()? else {
-                ended = true;
-                break;
-            };
-            bytes += record.facts.len();
-            records.push(OldRecord {
-                segment: record.segment,
-                facts_offset: record.offset_of_facts,
-                first_seq: record.first_seq,
-                time_ms: record.time_ms,
-                facts: record.facts.to_vec(),
-            });
-        }
+    let mut old = OldRecords::of(segment)?;
+    loop {
+        let (records, ended) = old.read_on()?;
         let asked = inbox.send(Message::Restate(records, ended)).is_ok()
             && (ended || matches!(to_clean.recv(), Ok(Clean::Next)));
-        if !asked {
+        if !asked || ended {
             return Ok(());
         }
     }
-    Ok(())
 }

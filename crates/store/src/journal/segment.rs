@@ -127,27 +127,30 @@ impl Segment {
     }
 
     /// Walks the records of a sealed segment, checking each one again.
-    pub fn scan(&self) -> Result<Scan<'_>, Error> {
+    pub fn scan(self: &Arc<Segment>) -> Result<Scan, Error> {
         assert!(self.is_sealed(), "only a sealed segment holds still while it is walked");
         let name = self.name();
         let Ok((header, crc)) = read_header(&self.home, &name, self.file.as_ref())? else {
             let detail = "the segment header is damaged".to_owned();
             return Err(self.home.corrupt(&name, 0, detail));
         };
-        Ok(Scan { segment: self, walk: Walk::new(&self.file, self.length, &header, crc) })
+        Ok(Scan {
+            segment: Arc::clone(self),
+            walk: Walk::new(&self.file, self.length, &header, crc),
+        })
     }
 }
 
 /// The records of one sealed segment, oldest first.
-pub struct Scan<'a> {
-    segment: &'a Segment,
+pub struct Scan {
+    segment: Arc<Segment>,
     walk: Walk,
 }
 
-impl Scan<'_> {
+impl Scan {
     /// The next record; `None` after the last one.
     pub fn next_record(&mut self) -> Result<Option<RecordView<'_>>, Error> {
-        let segment = self.segment;
+        let segment = &self.segment;
         let home = &segment.home;
         let step = self
             .walk

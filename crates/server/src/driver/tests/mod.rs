@@ -375,7 +375,7 @@ fn told(asked: &mut oneshot::Receiver<Reply>) -> Option<Vec<Answer>> {
     Some(reply.answers)
 }
 
-fn old_records(segment: &duly_store::journal::Segment) -> VecDeque<OldRecord> {
+fn old_records(segment: &Arc<duly_store::journal::Segment>) -> VecDeque<OldRecord> {
     let mut scan = segment.scan().expect("a sealed segment can be walked");
     let mut records = VecDeque::new();
     while let Some(record) = scan.next_record().expect("a sealed segment can be read") {

@@ -1,0 +1,189 @@
+//! What a step leaves behind, and the order in which it may leave.
+//!
+//! The record goes to the disk and is synced; only then do answers, attempts and everything else go
+//! their ways. That order is the promise "durable before told", so it stands in one place: the
+//! journal's thread and a simulator that steps by hand both let a release go through
+//! [`Release::leave`]. It never retries: a failure is the caller's, and the end of the process.
+
+use std::sync::atomic::Ordering;
+
+use duly_engine::answer::Wanted;
+use duly_engine::deadline::PayloadAt;
+use duly_engine::effect::{Effect, Notice};
+use duly_engine::id::Seq;
+use duly_engine::time::Time;
+use duly_store::Error;
+use duly_store::archive::Item;
+use duly_store::journal::{Placed, Writer};
+
+use super::clean::Errand;
+use super::retention::Retention;
+use super::{Answered, Attempt, Pins, Vitals};
+
+/// What leaves when its record is durable.
+pub struct Release {
+    /// At most two: the base that opens a segment, and the step's facts.
+    pub(super) records: Vec<Placed>,
+    /// Whether records were written, so that a sync is due.
+    pub(super) is_written: bool,
+    /// The last fact there is.
+    pub(super) last_seq: Seq,
+    pub(super) effects: Vec<Effect>,
+    pub(super) answered: Vec<Answered>,
+    /// Look-ups to begin. They need not wait for the disk, but gain nothing by overtaking.
+    pub(super) wanted: Vec<Wanted>,
+    pub(super) errand: Option<Errand>,
+    /// For each deadline that lapsed, when it was to lapse.
+    pub(super) lapsed: Vec<Time>,
+    /// Now and then: what the archive should not keep any longer.
+    pub(super) retention: Option<Retention>,
+    pub(super) pins: Pins,
+}
+
+/// Where everything goes that a release lets go, once it is durable.
+pub trait Outlet {
+    /// Records of so many bytes in all are about to be written and synced.
+    fn writing(&mut self, bytes: usize);
+    /// They are durable.
+    fn synced(&mut self);
+    /// These deadlines have lapsed, durably; each was to lapse at this time.
+    fn lapsed(&mut self, at: &[Time]);
+    /// Lapses on their way to their target.
+    fn attempt(&mut self, attempt: Attempt, pins: &Pins);
+    /// Something an operator should hear of.
+    fn notice(&mut self, notice: &Notice);
+    /// What the archive hears of it.
+    fn feed(&mut self, feed: Feed);
+    /// A look-up to begin.
+    fn look_up(&mut self, wanted: Wanted);
+    /// An old segment to begin with or to go on with.
+    fn clean(&mut self, errand: Errand, pins: &Pins);
+}
+
+/// Why a release did not leave: what was being done, and what went wrong.
+#[derive(Debug)]
+pub struct NotDurable {
+    /// As a phrase: "sync the journal".
+    pub what: &'static str,
+    /// The store's word for it.
+    pub why: Error,
+}
+
+impl Release {
+    /// Is there nothing to write and nothing to let go?
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+            && self.effects.is_empty()
+            && self.answered.is_empty()
+            && self.wanted.is_empty()
+            && self.errand.is_none()
+            && self.retention.is_none()
+    }
+
+    /// Writes the records; they are not durable yet.
+    pub fn write(
+        &mut self,
+        writer: &mut Writer,
+        outlet: &mut impl Outlet,
+    ) -> Result<(), NotDurable> {
+        let bytes: usize = self.records.iter().map(Placed::bytes).sum();
+        if bytes > 0 {
+            self.is_written = true;
+            outlet.writing(bytes);
+        }
+        for record in self.records.drain(..) {
+            writer.write(record).map_err(|why| NotDurable { what: "write the journal", why })?;
+        }
+        Ok(())
+    }
+
+    /// Writes and syncs what is to be written, then lets everything go. After an error nothing has
+    /// left, and nothing may be written any more.
+    pub fn leave(
+        mut self,
+        writer: &mut Writer,
+        vitals: &Vitals,
+        outlet: &mut impl Outlet,
+    ) -> Result<(), NotDurable> {
+        self.write(writer, outlet)?;
+        if self.is_written {
+            writer.sync().map_err(|why| NotDurable { what: "sync the journal", why })?;
+            outlet.synced();
+            vitals.durable.store(self.last_seq, Ordering::Release);
+        }
+        self.tell(outlet);
+        Ok(())
+    }
+
+    fn tell(self, outlet: &mut impl Outlet) {
+        // Answers first: somebody waits for them.
+        for answered in self.answered {
+            answered.leave(&self.pins);
+        }
+        if !self.lapsed.is_empty() {
+            outlet.lapsed(&self.lapsed);
+        }
+        let mut to_archive = Vec::new();
+        for effect in self.effects {
+            match effect {
+                Effect::Attempt { target, deliveries } => {
+                    outlet.attempt(Attempt { target, deliveries }, &self.pins);
+                }
+                Effect::Archive(_) | Effect::Erase { .. } => to_archive.push(effect),
+                Effect::Notice(notice) => outlet.notice(&notice),
+            }
+        }
+        outlet.feed(Feed {
+            effects: to_archive,
+            last_seq: self.last_seq,
+            pins: self.pins.clone(),
+            retention: self.retention,
+        });
+        for wanted in self.wanted {
+            outlet.look_up(wanted);
+        }
+        if let Some(errand) = self.errand {
+            outlet.clean(errand, &self.pins);
+        }
+    }
+}
+
+/// What the archive hears of one release.
+pub struct Feed {
+    pub(super) effects: Vec<Effect>,
+    /// With these, the archive has everything up to this fact.
+    pub last_seq: Seq,
+    pub(super) pins: Pins,
+    /// What the archive should not keep any longer.
+    pub retention: Option<Retention>,
+}
+
+impl Feed {
+    /// What a replay found that the archive may lack.
+    pub fn replayed(effects: Vec<Effect>, last_seq: Seq, pins: Pins) -> Feed {
+        Feed { effects, last_seq, pins, retention: None }
+    }
+
+    /// Adds what the archive must do, payloads fetched.
+    pub fn items(self, items: &mut Vec<Item>) -> Result<(), Error> {
+        let begin = items.len();
+        items.extend(self.effects.into_iter().filter_map(|effect| match effect {
+            Effect::Archive(last) => Some(Item::Keep(last)),
+            Effect::Erase { seq, id } => Some(Item::Erase { seq, id }),
+            Effect::Attempt { .. } | Effect::Notice(_) => None,
+        }));
+        // Payloads are read in the order they lie on the disk.
+        let mut payloads: Vec<&mut PayloadAt> = items[begin..]
+            .iter_mut()
+            .filter_map(|item| match item {
+                Item::Keep(last) => Some(&mut last.deadline.payload),
+                Item::Erase { .. } => None,
+            })
+            .collect();
+        payloads.sort_by_key(|payload| match payload {
+            PayloadAt::Stored(stored) => (stored.segment, stored.offset),
+            PayloadAt::None | PayloadAt::Here(_) | PayloadAt::Gone => (0, 0),
+        });
+        payloads.into_iter().try_for_each(|payload| self.pins.read(payload))
+    }
+}
