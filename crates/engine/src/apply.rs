@@ -126,9 +126,12 @@ fn born(fact: Fact, written: Written) -> Live {
 fn arrange(state: &mut State, fact: Fact) {
     match fact {
         Fact::QueueSet { queue, name, policy, declared } => {
-            match state.queues.get_mut(&queue) {
-                Some(known) => (known.policy, known.declared) = (*policy, declared),
-                None => state.insert_queue(Queue::new(queue, name, *policy, declared)),
+            if state.queues.contains_key(&queue) {
+                state.rewrite_queue(queue, |known| {
+                    (known.policy, known.declared) = (*policy, declared);
+                });
+            } else {
+                state.insert_queue(Queue::new(queue, name, *policy, declared));
             }
             state.stir(queue);
         }
@@ -247,14 +250,17 @@ fn archive_if_final(state: &mut State, effects: &mut Vec<Effect>, slot: u32, seq
 
 /// Counts a fact in its queue, whether or not its record is known.
 fn count(state: &mut State, fact: &Fact) {
-    let Some(queue) = fact.queue().and_then(|queue| state.queues.get_mut(&queue)) else { return };
-    let totals = &mut queue.totals;
+    let Some(no) = fact.queue().filter(|no| state.queues.contains_key(no)) else { return };
+    if let Fact::Settled { outcome, .. } = fact {
+        state.count_settled(no, outcome);
+        return;
+    }
+    let totals = &mut state.queue_mut(no).totals;
     match fact {
         Fact::Scheduled { replaces, .. } => {
             totals.scheduled += 1;
             totals.replaced += u64::from(*replaces);
         }
-        Fact::Settled { outcome, .. } => queue.count_settled(outcome),
         Fact::Lapsed { .. } => totals.lapsed += 1,
         Fact::Leased { .. } => totals.attempts += 1,
         Fact::Delivered { superseded: false, .. } => totals.done += 1,

@@ -17,6 +17,8 @@ pub const PAYLOAD_BYTES: usize = 64 * 1024;
 pub const OUTCOME_BYTES: usize = 64;
 /// Outcome labels counted one by one in a queue; later ones are counted as `other`.
 pub const OUTCOMES_COUNTED: usize = 64;
+/// Names and counters of the outcomes counted one by one in all queues together, in bytes.
+pub const OUTCOMES_BYTES: usize = 192 << 10;
 /// Longest error text kept of a failed attempt, in bytes.
 pub const ERROR_BYTES: usize = 512;
 /// Events kept in a deadline's timeline; the first is always kept.
@@ -57,6 +59,9 @@ pub struct Limits {
     pub max_downtime: Span,
     /// Deadlines held in memory (pending, lapsed and dead); beyond it schedules are refused.
     pub max_deadlines: usize,
+    /// Names and policies of all queues together, in bytes as they are written at the beginning of
+    /// every journal segment; with [`OUTCOMES_BYTES`] more they must fit there.
+    pub queues_bytes: usize,
     /// Attempts the server's own deliverers may have under way in all queues together.
     pub max_attempts_under_way: usize,
     /// May schedule create a queue that nobody declared?
@@ -69,6 +74,7 @@ impl Default for Limits {
             max_forward_jump: Span::from_secs(60),
             max_downtime: Span::from_days(30),
             max_deadlines: 100_000_000,
+            queues_bytes: 8 << 20,
             max_attempts_under_way: 1_024,
             auto_create_queues: true,
         }

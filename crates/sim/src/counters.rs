@@ -75,11 +75,10 @@ impl Counters {
     }
 
     fn line(&self) -> String {
-        let mut line = format!("{}:", self.name);
-        for Figure { name, value, .. } in &self.figures {
-            line += &format!(" {name}={value}");
-        }
-        line + &format!(" violations={}", self.violations)
+        let figures = self.figures.iter().map(|Figure { name, value, .. }| (*name, *value));
+        let all = figures.chain([("violations", self.violations)]);
+        let words: Vec<String> = all.map(|(name, value)| format!("{name}={value}")).collect();
+        format!("{}: {}", self.name, words.join(" "))
     }
 
     fn figure(&mut self, name: &'static str) -> &mut Figure {

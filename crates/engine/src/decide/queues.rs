@@ -6,6 +6,7 @@ use crate::effect::Notice;
 use crate::fact::Fact;
 use crate::id::QueueName;
 use crate::queue::Policy;
+use crate::record::queue_bytes;
 use crate::state::queue::Queue;
 use crate::step::Engine;
 
@@ -29,6 +30,7 @@ impl Engine {
         if queue.policy != *policy || queue.declared != declared {
             let before = (queue.policy.grace, queue.policy.decide_at);
             let after = (policy.grace, policy.decide_at);
+            self.room_for_queues(queue_bytes(name, &policy).saturating_sub(queue.bytes()))?;
             self.emit(Fact::QueueSet { queue: no, name: name.clone(), policy, declared });
             self.state.obey_rate(no, self.now);
             if before != after {

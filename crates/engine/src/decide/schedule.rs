@@ -9,6 +9,7 @@ use crate::fact::{Fact, PayloadField};
 use crate::id::{DeadlineId, Generation, QueueName, QueueNo};
 use crate::limits;
 use crate::queue::{Policy, Target};
+use crate::record::queue_bytes;
 use crate::state::live::Phase;
 use crate::step::{Engine, Storage};
 use crate::time::{Span, Time};
@@ -175,11 +176,18 @@ impl Engine {
         if self.state.queues.len() >= limits::QUEUES {
             return Err(Refusal::TooManyQueues);
         }
+        self.room_for_queues(queue_bytes(name, &policy))?;
         let queue = self.state.next_queue;
         let (name, policy) = (name.clone(), Box::new(policy));
         self.emit(Fact::QueueSet { queue, name: name.clone(), policy, declared });
         self.notice(Notice::QueueCreated(name));
         Ok(queue)
+    }
+
+    /// May names and policies of queues take so many more bytes of every segment?
+    pub(super) fn room_for_queues(&self, more: usize) -> Result<(), Refusal> {
+        let fits = self.state.queues_bytes + more <= self.limits.queues_bytes;
+        if fits { Ok(()) } else { Err(Refusal::TooManyQueues) }
     }
 
     /// Is the target `pull`, and has no worker leased lately?

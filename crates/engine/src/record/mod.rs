@@ -65,6 +65,20 @@ pub(crate) fn write(out: &mut Vec<u8>, fact: Fact) -> Fact {
     }
 }
 
+/// The bytes that a base takes for a queue of this name and policy, but for its outcomes.
+pub(crate) fn queue_bytes(name: &QueueName, policy: &Policy) -> usize {
+    /// Ten counters of at most ten bytes, a shift, and what is left.
+    const REST: usize = 200;
+    let mut out = Vec::new();
+    policy.write(&mut out);
+    out.len() + name.as_str().len() + REST
+}
+
+/// The bytes that a base takes for one counted outcome.
+pub(crate) fn outcome_bytes(outcome: &Outcome) -> usize {
+    outcome.as_str().len() + 11
+}
+
 /// The facts of a record, in order.
 pub fn read(facts: &[u8]) -> impl Iterator<Item = Result<Fact, Undecodable>> {
     let mut input = Input { bytes: facts, at: 0 };

@@ -23,7 +23,10 @@ use crate::answer::GuardReason;
 use crate::command::Address;
 use crate::deadline::Deadline;
 use crate::fact::{Base, BaseQueue};
-use crate::id::{DeadlineId, DirectoryId, Generation, Key, QueueName, QueueNo, Seq, Token};
+use crate::id::{
+    DeadlineId, DirectoryId, Generation, Key, Outcome, QueueName, QueueNo, Seq, Token,
+};
+use crate::limits::OUTCOMES_BYTES;
 use crate::queue::Target;
 use crate::time::Time;
 use crate::timers::Timers;
@@ -46,6 +49,9 @@ pub(crate) struct State {
     by_id: Index,
     pub(crate) queues: BTreeMap<QueueNo, Queue>,
     by_name: BTreeMap<QueueName, QueueNo>,
+    /// What a base takes for all queues but their outcomes, and what for those.
+    pub(crate) queues_bytes: usize,
+    outcomes_bytes: usize,
     pub(crate) next_id: DeadlineId,
     pub(crate) next_queue: QueueNo,
     pub(crate) opened_at: Time,
@@ -77,6 +83,8 @@ impl State {
             by_id: Index::new(),
             queues: BTreeMap::new(),
             by_name: BTreeMap::new(),
+            queues_bytes: 0,
+            outcomes_bytes: 0,
             next_id: DeadlineId(1),
             next_queue: QueueNo(1),
             opened_at: Time::ZERO,
@@ -108,6 +116,7 @@ impl State {
 
     pub(crate) fn insert_queue(&mut self, queue: Queue) {
         self.by_name.insert(queue.name.clone(), queue.no);
+        self.queues_bytes += queue.bytes();
         self.next_queue = self.next_queue.max(QueueNo(queue.no.0 + 1));
         self.queues.insert(queue.no, queue);
     }
@@ -124,7 +133,25 @@ impl State {
         }
         if let Some(queue) = self.queues.remove(&no) {
             self.by_name.remove(&queue.name);
+            self.queues_bytes -= queue.bytes();
+            self.outcomes_bytes -= queue.outcomes_bytes();
         }
+    }
+
+    /// Changes what a base says of a queue.
+    pub(crate) fn rewrite_queue(&mut self, no: QueueNo, change: impl FnOnce(&mut Queue)) {
+        let queue = self.queues.get_mut(&no).expect("a queue lives as long as its records");
+        self.queues_bytes -= queue.bytes();
+        self.outcomes_bytes -= queue.outcomes_bytes();
+        change(queue);
+        self.queues_bytes += queue.bytes();
+        self.outcomes_bytes += queue.outcomes_bytes();
+    }
+
+    /// Counts a settle in its queue.
+    pub(crate) fn count_settled(&mut self, no: QueueNo, outcome: &Outcome) {
+        let left = OUTCOMES_BYTES.saturating_sub(self.outcomes_bytes);
+        self.outcomes_bytes += self.queue_mut(no).count_settled(outcome, left);
     }
 
     /// Something about a queue has changed: it stands in line for a turn again.
@@ -321,6 +348,6 @@ impl State {
             let (name, policy) = (base.name.clone(), base.policy.clone());
             self.insert_queue(Queue::new(base.queue, name, policy, base.declared));
         }
-        self.queue_mut(base.queue).restore(base);
+        self.rewrite_queue(base.queue, |queue| queue.restore(base));
     }
 }

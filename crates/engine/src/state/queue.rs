@@ -8,6 +8,7 @@ use crate::fact::{BaseQueue, Shift};
 use crate::id::{DeadlineId, Outcome, QueueName, QueueNo};
 use crate::limits::OUTCOMES_COUNTED;
 use crate::queue::Policy;
+use crate::record::{outcome_bytes, queue_bytes};
 use crate::time::Time;
 
 /// The order in which a queue hands out: smaller priority, then oldest due, then first scheduled.
@@ -102,14 +103,30 @@ impl Queue {
         self.shift = base.shift;
     }
 
-    pub(crate) fn count_settled(&mut self, outcome: &Outcome) {
+    /// Counts a settle. A label that is not counted yet is counted as `other` when there are enough
+    /// in this queue, or no more than `left` bytes for it in all of them. Says how many it took.
+    pub(crate) fn count_settled(&mut self, outcome: &Outcome, left: usize) -> usize {
         let counted = &mut self.totals.settled;
-        let label = if counted.contains_key(outcome) || counted.len() < OUTCOMES_COUNTED {
-            outcome.clone()
-        } else {
-            Outcome::new("other").expect("`other` is an outcome")
-        };
+        if let Some(count) = counted.get_mut(outcome) {
+            *count += 1;
+            return 0;
+        }
+        let is_counted = counted.len() < OUTCOMES_COUNTED && outcome_bytes(outcome) <= left;
+        let other = || Outcome::new("other").expect("`other` is an outcome");
+        let label = if is_counted { outcome.clone() } else { other() };
+        let bytes = if counted.contains_key(&label) { 0 } else { outcome_bytes(&label) };
         *counted.entry(label).or_default() += 1;
+        bytes
+    }
+
+    /// The bytes that a base takes for it, but for its outcomes.
+    pub(crate) fn bytes(&self) -> usize {
+        queue_bytes(&self.name, &self.policy)
+    }
+
+    /// The bytes that a base takes for its outcomes.
+    pub(crate) fn outcomes_bytes(&self) -> usize {
+        self.totals.settled.keys().map(outcome_bytes).sum()
     }
 
     /// Deliveries that the next request to its target may carry; none when enough are under way.

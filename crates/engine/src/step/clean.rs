@@ -28,6 +28,11 @@ impl Engine {
         self.state.live_bytes
     }
 
+    /// Do the queues there are fit into a base, as the limits have it?
+    pub fn has_room_for_queues(&self) -> bool {
+        self.state.queues_bytes <= self.limits.queues_bytes
+    }
+
     /// Final records held until the archive has them.
     pub fn unarchived(&self) -> usize {
         self.state.finals.len()

@@ -4,6 +4,7 @@
 //! memory, the archive in a map, and the clocks in two numbers. Whatever is tried here, replaying
 //! the journal must give the state that is there.
 
+mod base;
 mod model;
 mod reference;
 mod script;

@@ -9,10 +9,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use duly_engine::effect::Effect;
 use duly_engine::id::{DirectoryId, Seq};
-use duly_engine::limits::Limits;
+use duly_engine::limits::{Limits, OUTCOMES_BYTES};
 use duly_engine::time::Time;
 use duly_engine::{Engine, Replayed};
 use duly_store::disk::{Disk, RealDisk};
@@ -91,6 +91,13 @@ pub fn open(
         // Serving begins with a fact: how long nobody could settle.
         return Err(Error::Full { path: data.to_owned(), wanted: Some(store.segment_bytes) }.into());
     }
+    if !engine.has_room_for_queues() {
+        bail!(
+            "journal.segment_size: {} bytes are too small for the queues of {}; make it larger",
+            store.segment_bytes,
+            data.display()
+        );
+    }
     clock.not_before(engine.now());
     let vitals = Arc::new(Vitals {
         durable: AtomicU64::new(last_seq),
@@ -149,6 +156,7 @@ pub fn replay(
     limits: Limits,
     applied: Seq,
 ) -> Result<Replay, Error> {
+    let limits = with_room_for_queues(limits, store.segment_bytes);
     let seed = directory.hash_seed();
     let mut engine = Engine::new(identity(directory), [half(&seed, 0), half(&seed, 8)], limits);
     let mut unarchived = Vec::new();
@@ -172,6 +180,14 @@ pub fn replay(
     let options = Options { segment_bytes: store.segment_bytes, reserve: store.reserve };
     let journal = journal::open(directory, options, &mut replay)?;
     Ok(Replay { engine, journal, unarchived })
+}
+
+/// Queues take no more room than the beginning of a segment of this length has for them.
+fn with_room_for_queues(mut limits: Limits, segment_bytes: u64) -> Limits {
+    let room = journal::largest_facts(segment_bytes);
+    let for_queues = room.saturating_sub(OUTCOMES_BYTES).max(room / 2);
+    limits.queues_bytes = limits.queues_bytes.min(for_queues);
+    limits
 }
 
 fn identity(directory: &Directory) -> DirectoryId {

@@ -27,7 +27,7 @@ use crate::{Directory, Error};
 
 pub use allocate::{Allocator, Progress};
 pub use layout::Kind;
-pub use place::{NoSpare, Placed, Placer, SegmentInfo};
+pub use place::{NoSpare, Placed, Placer, SegmentInfo, largest_facts};
 pub use segment::{RecordView, Scan, Segment};
 pub use write::Writer;
 

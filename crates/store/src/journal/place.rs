@@ -276,8 +276,9 @@ impl Occupied {
     }
 }
 
-/// Half of what a segment holds, so that a base record of the same size finds room before it.
-fn largest_facts(segment_bytes: u64) -> usize {
+/// The largest facts of a segment of this length, and as much for the base record before them: half
+/// of what it holds.
+pub fn largest_facts(segment_bytes: u64) -> usize {
     let whole = usize::try_from(segment_bytes - FIRST_RECORD).unwrap_or(usize::MAX);
     (((whole - 3 * RECORD_HEADER) / 2) & !7).min(MAX_FACTS_BYTES)
 }

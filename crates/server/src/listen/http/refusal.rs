@@ -224,7 +224,7 @@ fn kind(refusal: &Refusal) -> &'static Kind {
         Refusal::TooManyQueues => kind!(
             "too_many_queues",
             409,
-            "There are ten thousand queues",
+            "There are ten thousand queues, or their policies take all the room there is for them",
             "a queue is for a kind of deadline; put what differs into the key"
         ),
         Refusal::BadPolicy(_) => bad_policy(),
