@@ -11,6 +11,7 @@
 use crate::answer::GuardReason;
 use crate::limits::{BACKWARD_STEP, CLOCK_RETURN, Limits};
 use crate::time::{Span, Time};
+use crate::zoo::{self, Bug};
 
 /// What the shell's clocks say at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +103,14 @@ impl JournalClock {
         let passed = reading.boot.minus(last.boot);
         if self.guard.is_none() {
             let expected = last.wall.plus(passed);
+            if zoo::bites(Bug::ClockRunsBack) && reading.wall < self.now {
+                self.now = reading.wall;
+                return;
+            }
+            if zoo::bites(Bug::JumpBelieved) {
+                self.now = self.now.max(reading.wall);
+                return;
+            }
             if reading.wall.since(expected) > self.max_forward_jump {
                 self.guard = Some(GuardReason::ForwardJump);
             } else if expected.since(reading.wall) > BACKWARD_STEP {

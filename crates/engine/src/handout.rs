@@ -19,6 +19,7 @@ use crate::state::index::hash_number;
 use crate::state::live::Phase;
 use crate::step::{Engine, Storage};
 use crate::time::Span;
+use crate::zoo::{self, Bug};
 
 /// Deliveries handed out by one step to the targets served here; as many again may be closed.
 const HANDOUTS: u64 = 512;
@@ -126,8 +127,12 @@ impl Engine {
             let token = Token(self.next_seq());
             self.emit(Fact::Leased { queue: no, id, until, held_here });
             let live = self.state.live(slot);
+            let mut delivery = live.delivery_id(self.state.directory);
+            if zoo::bites(Bug::IdChangesOnRetry) {
+                delivery.generation.0 += live.attempts() - 1;
+            }
             deliveries.push(Leased {
-                id: live.delivery_id(self.state.directory),
+                id: delivery,
                 token,
                 queue: self.state.queue(no).name.clone(),
                 key: live.key.clone(),

@@ -11,7 +11,7 @@ use crate::counters::Counters;
 pub(crate) fn list() -> anyhow::Result<Counters> {
     let mut counters = Counters::new("bugs");
     for bug in Bug::ALL {
-        println!("{}", bug.name());
+        println!("{:<24} {}", bug.name(), bug.about());
         counters.add("bugs", 1);
     }
     Ok(counters)

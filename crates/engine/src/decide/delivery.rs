@@ -15,6 +15,7 @@ use crate::limits::{ERROR_BYTES, LEASE, LEASE_DELIVERIES};
 use crate::queue::Target;
 use crate::step::{Engine, Storage};
 use crate::time::Span;
+use crate::zoo::{self, Bug};
 
 impl Engine {
     pub(super) fn lease_to_worker(
@@ -57,6 +58,7 @@ impl Engine {
         let live = self.state.live(slot);
         let (queue, id) = (live.queue, live.id);
         let holds = live.story.as_ref().is_some_and(|story| story.token == Some(token));
+        let holds = holds || zoo::bites(Bug::AnyTokenWillDo);
         if !holds || !live.phase.is_leased() {
             let deadline = self.view(slot);
             return if repeats(&deadline, token, &verdict) {

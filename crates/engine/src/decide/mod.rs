@@ -18,6 +18,7 @@ use crate::id::{DeadlineId, Generation, QueueNo};
 use crate::queue::DecideAt;
 use crate::state::live::Phase;
 use crate::step::Engine;
+use crate::zoo::{self, Bug};
 
 /// Why there is no answer.
 pub(crate) enum No {
@@ -119,7 +120,8 @@ impl Engine {
             self.state.remove(slot);
             return Met::Nothing;
         }
-        if live.phase == Phase::Pending && self.is_over(slot) {
+        let is_noticed = !zoo::bites(Bug::OverdueSettleWins);
+        if live.phase == Phase::Pending && self.is_over(slot) && is_noticed {
             self.lapse(slot);
         }
         Met::Live(slot)

@@ -13,6 +13,7 @@ use crate::record::queue_bytes;
 use crate::state::live::Phase;
 use crate::step::{Engine, Storage};
 use crate::time::{Span, Time};
+use crate::zoo::{self, Bug};
 
 /// How long after the last lease a pull queue still counts as worked on.
 const WORKED_ON: Span = Span::from_mins(10);
@@ -117,10 +118,11 @@ impl Engine {
         replaces: bool,
         schedule: Schedule,
     ) -> u32 {
+        let is_kept = zoo::bites(Bug::GenerationKept);
         let fact = Fact::Scheduled {
             queue,
             id,
-            generation,
+            generation: if is_kept { Generation::FIRST } else { generation },
             key: schedule.at.key,
             due,
             priority: schedule.priority.unwrap_or(DEFAULT_PRIORITY),

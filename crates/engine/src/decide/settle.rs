@@ -9,9 +9,13 @@ use crate::id::{Generation, Outcome};
 use crate::limits::REMEMBER;
 use crate::state::live::Phase;
 use crate::step::Engine;
+use crate::zoo::{self, Bug};
 
 impl Engine {
     pub(super) fn settle(&mut self, settle: Settle, known: Known) -> Result<Answer, No> {
+        if zoo::bites(Bug::SettleRefusedWhenLow) {
+            self.room_on_disk()?;
+        }
         let no = self.known_queue(&settle.at.queue)?;
         let deadline = match self.meet(&settle.at, known)? {
             Met::Nothing => return self.remember(settle, None),

@@ -30,6 +30,7 @@ use crate::limits::OUTCOMES_BYTES;
 use crate::queue::Target;
 use crate::time::Time;
 use crate::timers::Timers;
+use crate::zoo::{self, Bug};
 
 /// A deadline that was erased while the archive may still show it.
 #[derive(Debug)]
@@ -334,7 +335,9 @@ impl State {
 
     /// Takes over a base. In the middle of a journal it says what is known already.
     pub(crate) fn restore(&mut self, base: Base) {
-        self.next_id = self.next_id.max(base.next_id);
+        if !zoo::bites(Bug::IdsStartAgain) {
+            self.next_id = self.next_id.max(base.next_id);
+        }
         self.next_queue = self.next_queue.max(base.next_queue);
         self.opened_at = base.opened_at;
         self.recovery_until = base.recovery_until;

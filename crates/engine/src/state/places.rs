@@ -7,7 +7,8 @@ use super::State;
 use super::live::{Live, Phase, Place};
 use crate::id::QueueNo;
 use crate::queue::DecideAt;
-use crate::time::Time;
+use crate::time::{Span, Time};
+use crate::zoo::{self, Bug};
 
 /// What is overdue with a record and needs a fact (or, for a remembered settle, a removal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,12 @@ impl State {
 
     /// When a pending record's time is over, whatever was withheld or is to be recovered from.
     pub(crate) fn over_at(&self, live: &Live) -> Time {
-        live.runs_out_at().plus(self.queue(live.queue).policy.grace)
+        let runs_out_at =
+            if zoo::bites(Bug::FreezeForgotten) { live.due } else { live.runs_out_at() };
+        let grace = self.queue(live.queue).policy.grace;
+        let grace = if zoo::bites(Bug::GraceForgotten) { Span::ZERO } else { grace };
+        let early = Span::from_millis(u64::from(zoo::bites(Bug::LapsesEarly)));
+        runs_out_at.plus(grace).minus(early)
     }
 
     /// When a pending record lapses: from then on a settle is too late.

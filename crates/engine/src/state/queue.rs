@@ -10,6 +10,7 @@ use crate::limits::OUTCOMES_COUNTED;
 use crate::queue::Policy;
 use crate::record::{outcome_bytes, queue_bytes};
 use crate::time::Time;
+use crate::zoo::{self, Bug};
 
 /// The order in which a queue hands out: smaller priority, then oldest due, then first scheduled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,7 +100,9 @@ impl Queue {
         self.declared = base.declared;
         self.paused = base.paused;
         self.lapse_paused = base.lapse_paused;
-        self.totals = base.totals;
+        if !zoo::bites(Bug::TotalsForgotten) {
+            self.totals = base.totals;
+        }
         self.shift = base.shift;
     }
 

@@ -11,6 +11,7 @@ use crate::fact::{Fact, PayloadField};
 use crate::id::{DeadlineId, Seq};
 use crate::record;
 use crate::state::live::{Home, Phase};
+use crate::zoo::{self, Bug};
 
 /// A deadline of which records have left memory, to the archive or for good: what somebody is just
 /// looking up of it there may be stale.
@@ -43,8 +44,9 @@ impl Engine {
     pub fn evict(&mut self, archived: Seq, max: usize) -> (Vec<Gone>, bool) {
         let mut gone = Vec::new();
         while gone.len() < max
-            && let Some((_, slot, id, generation)) =
-                self.state.finals.pop_front_if(|(seq, ..)| *seq <= archived)
+            && let Some((_, slot, id, generation)) = self.state.finals.pop_front_if(|(seq, ..)| {
+                *seq <= archived || zoo::bites(Bug::EvictedBeforeArchived)
+            })
         {
             let still_there = self.state.records.get(slot).is_some_and(|live| {
                 live.id == id && live.generation == generation && live.phase.is_final()
@@ -90,7 +92,9 @@ impl Engine {
             let Some(slot) = self.state.slot_of_id(id) else { continue };
             let live = self.state.live(slot);
             let home = Home::of(payload, replayed.segment, replayed.facts_offset);
-            if live.home != home || live.phase.is_final() {
+            let is_here = live.home == home || zoo::bites(Bug::CleaningMixesUp);
+            let is_forgotten = zoo::bites(Bug::CleaningForgets) && id.0.is_multiple_of(5);
+            if !is_here || live.phase.is_final() || is_forgotten {
                 continue;
             }
             if self.facts.len() >= most {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use duly_engine::id::Seq;
+use duly_engine::zoo::{self, Bug};
 use duly_store::Error;
 use duly_store::journal::{Placer, Scan, Segment};
 
@@ -117,7 +118,9 @@ impl Cleaning {
                 Some(Errand::Begin(oldest.number))
             }
             Progress::Waiting(segment, until)
-                if durable >= until && unarchived.is_none_or(|seq| seq > until) =>
+                if (durable >= until || zoo::bites(Bug::FreedBeforeDurable))
+                    && (unarchived.is_none_or(|seq| seq > until)
+                        || zoo::bites(Bug::FreedBeforeArchived)) =>
             {
                 let oldest = placer.oldest().map(|oldest| oldest.number);
                 assert_eq!(oldest, Some(segment), "only the oldest segment is cleaned");

@@ -7,11 +7,12 @@
 
 use std::sync::atomic::Ordering;
 
-use duly_engine::answer::Wanted;
+use duly_engine::answer::{Answer, Wanted};
 use duly_engine::deadline::PayloadAt;
 use duly_engine::effect::{Effect, Notice};
 use duly_engine::id::Seq;
 use duly_engine::time::Time;
+use duly_engine::zoo::{self, Bug};
 use duly_store::Error;
 use duly_store::archive::Item;
 use duly_store::journal::{Placed, Writer};
@@ -106,6 +107,7 @@ impl Release {
         outlet: &mut impl Outlet,
     ) -> Result<(), NotDurable> {
         self.write(writer, outlet)?;
+        self.leak(outlet);
         if self.is_written {
             writer.sync().map_err(|why| NotDurable { what: "sync the journal", why })?;
             outlet.synced();
@@ -113,6 +115,28 @@ impl Release {
         }
         self.tell(outlet);
         Ok(())
+    }
+
+    /// What must not be: something leaves before the sync.
+    fn leak(&mut self, outlet: &mut impl Outlet) {
+        if zoo::bites(Bug::AnswerBeforeSync) || zoo::bites(Bug::ReadBeforeSync) {
+            let leaks = |answered: &mut Answered| {
+                let mut answers = answered.answers.iter();
+                zoo::bites(Bug::AnswerBeforeSync)
+                    || answers.all(|answer| matches!(answer, Answer::Deadline(_)))
+            };
+            for answered in self.answered.extract_if(.., leaks) {
+                answered.leave(&self.pins);
+            }
+        }
+        if zoo::bites(Bug::AttemptBeforeSync) {
+            let leaks = |effect: &mut Effect| matches!(effect, Effect::Attempt { .. });
+            for effect in self.effects.extract_if(.., leaks) {
+                if let Effect::Attempt { target, deliveries } = effect {
+                    outlet.attempt(Attempt { target, deliveries }, &self.pins);
+                }
+            }
+        }
     }
 
     fn tell(self, outlet: &mut impl Outlet) {

@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use duly_engine::zoo::{self, Bug};
+
 use super::allocate::{Allocator, Pool, Progress, Spare, reserve_file, spare_name};
 use super::layout::{FIRST_RECORD, RecordHeader, SegmentHeader, record_bytes};
 use super::place::{Occupied, Placer, Start};
@@ -187,7 +189,8 @@ impl Recovery {
             .look_behind()
             .map_err(|source| self.home.fault("read the journal's tail", name, source))?;
         let is_alone = self.segments.is_empty() && offset == FIRST_RECORD && walk.next_seq > 1;
-        if behind.proven_seq >= walk.next_seq || is_alone {
+        let is_proven = behind.proven_seq >= walk.next_seq || is_alone;
+        if is_proven && !zoo::bites(Bug::CorruptionCut) {
             let detail = format!("{why}, but sequence {} was synced once", walk.next_seq);
             return Err(self.home.corrupt(name, offset, detail));
         }
@@ -214,6 +217,10 @@ impl Recovery {
             self.link = last.header.previous;
             return self.give_up(&last.segment);
         }
+        if zoo::bites(Bug::TailNotRewritten) {
+            self.keep_tail(last);
+            return Ok(());
+        }
         let (name, file) = self.file_for_copy(last.segment.length())?;
         let number = last.segment.number();
         self.incarnation += 1;
@@ -236,6 +243,18 @@ impl Recovery {
             salt,
         });
         Ok(())
+    }
+
+    /// Goes on in the last segment as it is, which only a bug would do.
+    fn keep_tail(&mut self, last: Last) {
+        let Last { segment, header, end, .. } = last;
+        self.keep(segment, &header, end);
+        self.tail = Some(Tail {
+            segment: Arc::clone(&self.segments.back().expect("just kept").segment),
+            position: end,
+            incarnation: header.incarnation,
+            salt: header.salt,
+        });
     }
 
     /// Makes a segment without records a spare again.

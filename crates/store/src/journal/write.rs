@@ -11,6 +11,8 @@
 use std::io;
 use std::sync::Arc;
 
+use duly_engine::zoo::{self, Bug};
+
 use super::Home;
 use super::layout::{FIRST_RECORD, RecordHeader, SegmentHeader};
 use super::place::{Beginning, Placed};
@@ -140,6 +142,10 @@ impl Writer {
         if self.tail.is_none() {
             return Ok(());
         }
+        if zoo::bites(Bug::SealNotSynced) {
+            self.tail = None;
+            return Ok(());
+        }
         self.sync_tail()?;
         let seal = RecordHeader {
             crc: 0,
@@ -184,7 +190,14 @@ impl Writer {
         if self.is_dirty
             && let Some(tail) = &self.tail
         {
-            tail.segment.file().sync().map_err(|source| {
+            let mut synced = tail.segment.file().sync();
+            if zoo::bites(Bug::SyncRetried) && synced.is_err() {
+                synced = tail.segment.file().sync();
+            }
+            if zoo::bites(Bug::SyncErrorIgnored) {
+                synced = Ok(());
+            }
+            synced.map_err(|source| {
                 self.home.fault("sync the journal", &tail.segment.name(), source)
             })?;
         }
