@@ -22,14 +22,25 @@ struct Arguments {
 /// The ways of proving.
 #[derive(Subcommand)]
 enum Way {
-    /// Names the seeded defects.
-    Bugs,
+    /// Lets one seeded defect loose after the other: every one must be caught by some suite.
+    Zoo {
+        /// Try only this one.
+        #[arg(long)]
+        bug: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = zoo::open() {
+        return counters::broken(&error);
+    }
+    if std::env::args().nth(1).is_some_and(|word| word == "serve") {
+        // `duly serve`, in the build in which a bug can be loose: for attacks on it.
+        return duly::cli::main();
+    }
     let Arguments { way } = Arguments::parse();
     let done = match way {
-        Way::Bugs => zoo::list(),
+        Way::Zoo { bug } => zoo::run(bug.as_deref()),
     };
     match done {
         Ok(counters) => counters.end(),
