@@ -5,6 +5,7 @@
 //! to. No product code lives here; the product does not know that this exists.
 
 mod counters;
+mod history;
 mod zoo;
 
 use std::process::ExitCode;
