@@ -91,7 +91,7 @@ impl Engine {
             return Err(Refusal::ClockTrusted.into());
         }
         // Journal time goes on to the wall clock's with the next step: this one has its time.
-        self.confirmed = true;
+        self.confirmed_at = Some(self.now);
         self.mind_guard();
         Ok(self.get_clock())
     }

@@ -67,8 +67,9 @@ pub struct Engine {
     pub(crate) work: crate::due::Work,
     /// The guard as the journal has it.
     journalled_guard: Option<GuardReason>,
-    /// An operator has just confirmed the clock: the next reading may take journal time far ahead.
-    pub(crate) confirmed: bool,
+    /// When an operator confirmed the clock: the next reading may take journal time far ahead, and
+    /// the head start for that is owed until there is room to write it down.
+    pub(crate) confirmed_at: Option<Time>,
     /// Facts about unknown deadlines below this number belong to segments that are gone.
     known_from: Option<DeadlineId>,
     next_seq: Seq,
@@ -91,7 +92,7 @@ impl Engine {
             now: Time::ZERO,
             work: crate::due::Work::default(),
             journalled_guard: None,
-            confirmed: false,
+            confirmed_at: None,
             known_from: None,
             next_seq: 1,
             first_seq: 1,
@@ -104,13 +105,14 @@ impl Engine {
 
     /// Begins a step: from here to `finish` it is one time.
     pub fn begin(&mut self, reading: Reading, storage: Storage) {
-        let before = self.now;
         self.clock.read(reading);
         self.now = self.clock.now();
         let was_full = std::mem::replace(&mut self.storage, storage) >= Storage::Full;
-        let jumped = std::mem::take(&mut self.confirmed) && self.now.since(before) > CLOCK_RETURN;
-        if jumped && storage < Storage::Gone {
-            self.head_start(before);
+        if storage < Storage::Gone
+            && let Some(confirmed_at) = self.confirmed_at.take()
+            && self.now.since(confirmed_at) > CLOCK_RETURN
+        {
+            self.head_start(confirmed_at);
             self.work.look_again_at_ripe(&self.state);
         }
         if was_full && storage < Storage::Full {
