@@ -14,8 +14,6 @@ pub mod open;
 mod release;
 mod retention;
 mod segments;
-#[cfg(test)]
-mod tests;
 pub(crate) mod threads;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -39,12 +37,12 @@ pub use clean::{Errand, OldRecord, OldRecords};
 pub use inbox::{Ask, Attempt, Attempts, Message, Wait};
 pub(crate) use open::Door;
 pub use release::{Feed, NotDurable, Outlet, Release};
+pub use retention::Retention;
 pub use segments::Pins;
 
 use asks::{Asks, Place};
 use clean::Cleaning;
 use lookups::{LookUps, Next};
-use retention::Retention;
 
 /// Facts of one step, about: what is gathered beyond it waits for the next.
 const STEP_BYTES: usize = 1 << 20;
@@ -180,6 +178,16 @@ impl Driver {
     /// Does the engine go by the wall clock?
     pub fn trusts_clock(&self) -> bool {
         self.parts.engine.trusts_clock()
+    }
+
+    /// The rules and all that is live.
+    pub fn engine(&self) -> &Engine {
+        &self.parts.engine
+    }
+
+    /// The segments there are.
+    pub fn placer(&self) -> &Placer {
+        &self.parts.placer
     }
 
     /// Does nobody wait for the answer to a command? Workers that wait for a lease do not count.

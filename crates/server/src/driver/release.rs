@@ -81,6 +81,16 @@ impl Release {
             && self.retention.is_none()
     }
 
+    /// What is to be written, as long as it is not.
+    pub fn records(&self) -> &[Placed] {
+        &self.records
+    }
+
+    /// The last fact there is once it has left.
+    pub fn last_seq(&self) -> Seq {
+        self.last_seq
+    }
+
     /// Writes the records; they are not durable yet.
     pub fn write(
         &mut self,

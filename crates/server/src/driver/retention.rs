@@ -30,6 +30,16 @@ impl Retention {
         Retention { now, rules, complete: false }
     }
 
+    /// The time of this round.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// For each queue there is, how long its records are kept, and how long their payloads.
+    pub fn rules(&self) -> &[(QueueName, Span, Span)] {
+        &self.rules
+    }
+
     /// Does a slice; false when the round is over.
     pub(super) fn sweep(&mut self, archive: &mut Writer) -> Result<bool, Error> {
         if !self.complete {

@@ -40,7 +40,7 @@ struct Slice {
 impl Filter {
     /// An empty filter that expects about so many keys and says yes to everything until
     /// [`Filter::complete`].
-    pub(super) fn new(seed: [u8; 16], expected: u64) -> Filter {
+    pub fn new(seed: [u8; 16], expected: u64) -> Filter {
         let filter = Filter {
             seed,
             slices: [const { OnceLock::new() }; SLICES],
@@ -66,11 +66,13 @@ impl Filter {
         self.slices.iter().filter_map(OnceLock::get).map(|slice| slice.words.len() as u64 * 8).sum()
     }
 
-    pub(super) fn complete(&self) {
+    /// Everything that was there at the start is in it: from now on it can say no.
+    pub fn complete(&self) {
         self.is_complete.store(true, Ordering::Release);
     }
 
-    pub(super) fn insert(&self, queue: &str, key: &str) {
+    /// Puts a key in, before it can be found in the archive.
+    pub fn insert(&self, queue: &str, key: &str) {
         let hash = self.hash(queue, key);
         if self.holds(hash) {
             return;

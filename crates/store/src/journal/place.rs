@@ -89,6 +89,26 @@ impl Placed {
         offset_of_facts(self.offset)
     }
 
+    /// What it is for.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The journal time it is written at, in ms since 1970.
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// Its facts, in the engine's encoding.
+    pub fn facts(&self) -> &[u8] {
+        &self.facts
+    }
+
+    /// The sequence of its first fact.
+    pub fn first_seq(&self) -> u64 {
+        self.first_seq
+    }
+
     /// The bytes it takes of the segment, its header included.
     pub fn bytes(&self) -> usize {
         record_bytes(self.facts.len())

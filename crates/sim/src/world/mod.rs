@@ -1,0 +1,587 @@
+//! The product in one thread, over nothing that is real.
+//!
+//! A [`World`] is a machine: a disk that lies, clocks that can be set, an archive in memory, and, while
+//! the process runs, the product's own driver, engine, journal, cleaning and allocation. It does by
+//! hand what the product's threads do, one [`Duty`] at a time and only as far ahead of each other as
+//! the threads let them run: one release syncing, one gathered. Whoever holds the world says which
+//! duty is next, so that the power can go between any two of them and, through the disk's faults,
+//! inside one.
+//!
+//! It judges nothing; what may be told and what must survive is the oracle's business. There is no
+//! clock, thread or randomness in here: the same calls give the same bytes.
+
+#[cfg(test)]
+mod bounds;
+mod clocks;
+mod outlet;
+mod shelf;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use duly::driver::open::{Replay, StoreSettings, replay};
+use duly::driver::{
+    Ask, Attempt, Driver, Errand, Message, NotDurable, OldRecords, Parts, Pins, Release, Reply,
+    Vitals, Wait, can_step,
+};
+use duly_engine::clock::Reading;
+use duly_engine::command::Command;
+use duly_engine::effect::Notice;
+use duly_engine::id::{QueueName, Seq};
+use duly_engine::limits::Limits;
+use duly_engine::time::{Span, Time};
+use duly_store::archive::{Filter, Item};
+use duly_store::disk::MemoryDisk;
+use duly_store::journal::{self, Allocator, Kind, Progress, Writer};
+use duly_store::{Directory, Error, FreshIdentity};
+use tokio::sync::{Semaphore, oneshot};
+
+use self::clocks::Clocks;
+use self::outlet::Out;
+pub(crate) use self::shelf::Shelf;
+use self::shelf::Transaction;
+
+/// Requests that may be under way at once.
+const PERMITS: usize = 100_000;
+/// The allocator tries again after so long when the disk was full.
+const ALLOCATE_EVERY: Span = Span::from_secs(1);
+
+/// What does not change in the life of a world.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The size of the journal's files, and how many.
+    pub(crate) store: StoreSettings,
+    /// What the operator allows.
+    pub(crate) limits: Limits,
+    /// The driver steps at least so often, with nothing to do.
+    pub(crate) look_every: Span,
+    /// What the directory's random bytes are, if it is new.
+    pub(crate) identity: u64,
+}
+
+/// One thing that a thread of the product does in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Duty {
+    /// The driver: one step, over all that has arrived.
+    Step,
+    /// The journal: write the oldest release.
+    Write,
+    /// The journal: sync it and let everything go.
+    Leave,
+    /// The archive: begin a transaction with what has come.
+    Begin,
+    /// The archive: commit it.
+    Commit,
+    /// The archive: let go of what is old.
+    Sweep,
+    /// The library: look one thing up.
+    LookUp,
+    /// The library: give the driver what was found.
+    Found,
+    /// The cleaner: read on in the old segment.
+    Clean,
+    /// The allocator: one piece of work.
+    Allocate,
+    /// The filter: fill it from the archive.
+    Fill,
+}
+
+impl Duty {
+    /// All of them.
+    pub(crate) const ALL: [Duty; 11] = [
+        Duty::Step,
+        Duty::Write,
+        Duty::Leave,
+        Duty::Begin,
+        Duty::Commit,
+        Duty::Sweep,
+        Duty::LookUp,
+        Duty::Found,
+        Duty::Clean,
+        Duty::Allocate,
+        Duty::Fill,
+    ];
+}
+
+/// What came of a duty.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// A step was made.
+    Stepped(Stepped),
+    /// A release has left: everything up to this fact is durable and may be heard of.
+    Left(Seq),
+    /// Something else.
+    Worked,
+}
+
+/// A step of the driver, as whoever watches sees it.
+#[derive(Debug)]
+pub(crate) struct Stepped {
+    /// What the clocks showed.
+    pub(crate) reading: Reading,
+    /// Journal time in it.
+    pub(crate) at: Time,
+    /// Spare segments when it ended.
+    pub(crate) spares: usize,
+    /// Had it room for a fact at all?
+    pub(crate) has_room: bool,
+    /// What it wants to be written.
+    pub(crate) records: Vec<Written>,
+}
+
+/// A record of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) is_base: bool,
+    pub(crate) first_seq: Seq,
+    pub(crate) time_ms: u64,
+    pub(crate) facts: Vec<u8>,
+}
+
+/// The process ended by itself.
+#[derive(Debug)]
+pub(crate) struct Death {
+    what: &'static str,
+    pub(crate) why: Error,
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.why)
+    }
+}
+
+fn cannot(what: &'static str) -> impl Fn(Error) -> Death {
+    move |why| Death { what, why }
+}
+
+/// A machine.
+pub(crate) struct World {
+    pub(crate) settings: Settings,
+    pub(crate) disk: MemoryDisk,
+    pub(crate) clocks: Clocks,
+    pub(crate) shelf: Shelf,
+    /// The process, while it runs.
+    up: Option<Up>,
+}
+
+/// A process: all that its end takes with it.
+struct Up {
+    driver: Driver,
+    vitals: Arc<Vitals>,
+    writer: Writer,
+    allocator: Allocator,
+    nudged: Receiver<()>,
+    filter: Arc<Filter>,
+    permits: Arc<Semaphore>,
+    inbox: Vec<Message>,
+    /// The driver has more to do at once.
+    more: bool,
+    /// When it steps again whatever comes.
+    wake_at: Span,
+    /// The journal's, then the driver's that waits for the journal to take it.
+    releases: VecDeque<Release>,
+    is_written: bool,
+    out: Out,
+    transaction: Option<Transaction>,
+    found: VecDeque<Message>,
+    old: Option<OldRecords>,
+    /// When the allocator works next; now, if it was nudged.
+    allocate_at: Option<Span>,
+    waits: u64,
+    // Dropped last: the lock outlives what it guards.
+    _directory: Directory,
+}
+
+impl World {
+    /// A machine with an empty disk, switched off.
+    pub(crate) fn new(settings: Settings) -> World {
+        World {
+            settings,
+            disk: MemoryDisk::new(),
+            clocks: Clocks::default(),
+            shelf: Shelf::default(),
+            up: None,
+        }
+    }
+
+    /// Is the process running?
+    pub(crate) fn is_up(&self) -> bool {
+        self.up.is_some()
+    }
+
+    fn up(&mut self) -> &mut Up {
+        self.up.as_mut().expect("the process is running")
+    }
+
+    /// The driver, to be looked at.
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.up.as_ref().expect("the process is running").driver
+    }
+
+    // The process begins and ends.
+
+    /// Starts the process. Says what the journal was found to be.
+    pub(crate) fn open(&mut self) -> Result<journal::Report, Death> {
+        assert!(self.up.is_none(), "one process at a time");
+        let directory = directory(&self.disk, &self.settings)?;
+        let applied = self.shelf.applied();
+        let Settings { store, limits, .. } = &self.settings;
+        let Replay { engine, journal, unarchived } =
+            replay(&directory, store, limits.clone(), applied).map_err(cannot("replay"))?;
+        let last_seq = journal.report.next_seq - 1;
+        assert!(applied <= last_seq, "the archive has seen {applied} of {last_seq} facts");
+        if !can_step(&journal.placer) {
+            let path = "the journal".into();
+            return Err(cannot("begin")(Error::Full { path, wanted: None }));
+        }
+        let vitals = Arc::new(Vitals {
+            durable: AtomicU64::new(last_seq),
+            archived: AtomicU64::new(applied),
+            ..Vitals::default()
+        });
+        let (nudge, nudged) = sync_channel(1);
+        let filter = Arc::new(Filter::new(directory.hash_seed(), self.shelf.len() as u64));
+        let pins = Pins::of(&journal.placer);
+        let mut driver = Driver::new(Parts {
+            engine,
+            placer: journal.placer,
+            vitals: Arc::clone(&vitals),
+            keep_bytes: store.keep_bytes,
+            archived_keys: Arc::clone(&filter),
+            nudge,
+        });
+        let release = driver.open(self.clocks.read());
+        self.up = Some(Up {
+            driver,
+            vitals,
+            writer: journal.writer,
+            allocator: journal.allocator,
+            nudged,
+            filter,
+            permits: Arc::new(Semaphore::new(PERMITS)),
+            inbox: Vec::new(),
+            more: true,
+            wake_at: self.clocks.passed(),
+            releases: VecDeque::from([release]),
+            is_written: false,
+            out: Out::beginning(unarchived, last_seq, pins),
+            transaction: None,
+            found: VecDeque::new(),
+            old: None,
+            allocate_at: Some(self.clocks.passed()),
+            waits: 0,
+            _directory: directory,
+        });
+        Ok(journal.report)
+    }
+
+    /// What the step of the opening wants to be written.
+    pub(crate) fn opening(&self) -> Stepped {
+        let up = self.up.as_ref().expect("the process is running");
+        let records = up.releases.back().map_or(Vec::new(), written);
+        up.stepped(self.clocks.read(), records)
+    }
+
+    /// Cuts the power: of what was not synced, this seed decides how much is left. The commit that
+    /// was under way has just been made, or has not.
+    pub(crate) fn cut_power(&mut self, seed: u64) {
+        self.end(seed.is_multiple_of(2));
+        self.disk.crash(seed);
+    }
+
+    /// Kills the process; the machine goes on and remembers what was written.
+    pub(crate) fn kill(&mut self, has_committed: bool) {
+        self.end(has_committed);
+        self.disk.kill();
+    }
+
+    fn end(&mut self, has_committed: bool) {
+        if let Some(Up { transaction: Some(transaction), filter, .. }) = self.up.take()
+            && has_committed
+        {
+            self.shelf.commit(transaction, &filter);
+        }
+    }
+
+    /// The records that a start would find now, oldest first. The disk stays as it is.
+    pub(crate) fn survivors(&self) -> Result<Vec<Written>, Death> {
+        let disk = self.disk.fork();
+        disk.kill();
+        let directory = directory(&disk, &self.settings)?;
+        let StoreSettings { segment_bytes, reserve, .. } = self.settings.store;
+        let mut records = Vec::new();
+        let mut keep = |record: journal::RecordView<'_>| {
+            records.push(Written {
+                is_base: record.kind == Kind::Base,
+                first_seq: record.first_seq,
+                time_ms: record.time_ms,
+                facts: record.facts.to_vec(),
+            });
+            Ok(())
+        };
+        journal::open(&directory, journal::Options { segment_bytes, reserve }, &mut keep)
+            .map_err(cannot("look at the journal"))?;
+        Ok(records)
+    }
+
+    // What comes from outside.
+
+    /// Asks; the answers are there when the step that made the last of them has left.
+    pub(crate) fn ask(&mut self, commands: Vec<Command>) -> oneshot::Receiver<Reply> {
+        let (ask, answers) = self.request(commands);
+        self.up().inbox.push(Message::Ask(ask));
+        answers
+    }
+
+    /// A worker waits for something to lease; by its number it can leave.
+    pub(crate) fn wait_for_lease(
+        &mut self,
+        queue: &QueueName,
+        max: usize,
+        span: Span,
+    ) -> (u64, oneshot::Receiver<Reply>) {
+        let (ask, answers) = self.request(vec![Command::Lease { queue: queue.clone(), max, span }]);
+        let up = self.up();
+        up.waits += 1;
+        up.inbox.push(Message::Lease(Wait { ask, queue: queue.clone(), number: up.waits }));
+        (up.waits, answers)
+    }
+
+    /// A worker has waited long enough.
+    pub(crate) fn leave(&mut self, queue: &QueueName, number: u64) {
+        self.up().inbox.push(Message::Leave(queue.clone(), number));
+    }
+
+    /// What has left for the targets since this was asked last.
+    pub(crate) fn attempts(&mut self) -> Vec<(Attempt, Pins)> {
+        std::mem::take(&mut self.up().out.attempts)
+    }
+
+    /// What an operator was told since this was asked last.
+    pub(crate) fn notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.up().out.notices)
+    }
+
+    fn request(&mut self, commands: Vec<Command>) -> (Ask, oneshot::Receiver<Reply>) {
+        let permits = Arc::clone(&self.up().permits);
+        let permit = permits.try_acquire_owned().expect("there are enough");
+        let (reply, answers) = oneshot::channel();
+        (Ask { commands, reply, permit }, answers)
+    }
+
+    // What the threads do.
+
+    /// When the process does something next although nothing comes.
+    pub(crate) fn next_at(&self) -> Option<Span> {
+        let up = self.up.as_ref()?;
+        Some(up.allocate_at.map_or(up.wake_at, |at| at.min(up.wake_at)))
+    }
+
+    /// Has this thread something to do now?
+    pub(crate) fn can(&self, duty: Duty) -> bool {
+        let Some(up) = &self.up else { return false };
+        let now = self.clocks.passed();
+        match duty {
+            Duty::Step => {
+                let wants = up.more || !up.inbox.is_empty() || up.wake_at <= now;
+                wants && up.releases.len() < 2
+            }
+            Duty::Write => !up.releases.is_empty() && !up.is_written,
+            Duty::Leave => up.is_written,
+            Duty::Begin => up.transaction.is_none() && !up.out.feeds.is_empty(),
+            Duty::Commit => up.transaction.is_some(),
+            Duty::Sweep => {
+                up.transaction.is_none() && up.out.feeds.is_empty() && up.out.retention.is_some()
+            }
+            Duty::LookUp => !up.out.wanted.is_empty(),
+            Duty::Found => !up.found.is_empty(),
+            Duty::Clean => up.out.errand.is_some(),
+            Duty::Allocate => up.allocate_at.is_some_and(|at| at <= now),
+            Duty::Fill => !up.filter.is_complete(),
+        }
+    }
+
+    /// Does it. After a death the process is over and [`World::kill`] or [`World::cut_power`] has to
+    /// say how.
+    pub(crate) fn perform(&mut self, duty: Duty) -> Result<Done, Death> {
+        match duty {
+            Duty::Step => return Ok(Done::Stepped(self.step())),
+            Duty::Write => self.write()?,
+            Duty::Leave => return Ok(Done::Left(self.let_go()?)),
+            Duty::Begin => self.begin()?,
+            Duty::Commit => self.commit(),
+            Duty::Sweep => {
+                if let Some(retention) = self.up().out.retention.take() {
+                    self.shelf.sweep(&retention);
+                }
+            }
+            Duty::LookUp => self.look_up(),
+            Duty::Found => {
+                let up = self.up();
+                let found = up.found.pop_front();
+                up.inbox.extend(found);
+            }
+            Duty::Clean => self.read_old()?,
+            Duty::Allocate => self.allocate()?,
+            Duty::Fill => {
+                for at in self.shelf.keys() {
+                    let up = self.up.as_ref().expect("the process is running");
+                    up.filter.insert(at.queue.as_str(), at.key.as_str());
+                }
+                self.up().filter.complete();
+            }
+        }
+        Ok(Done::Worked)
+    }
+
+    fn step(&mut self) -> Stepped {
+        let (reading, now) = (self.clocks.read(), self.clocks.passed());
+        let look_every = self.settings.look_every;
+        let up = self.up();
+        let messages = std::mem::take(&mut up.inbox);
+        let (release, more) = up.driver.step(reading, messages);
+        let records = written(&release);
+        if !release.is_empty() {
+            up.releases.push_back(release);
+        }
+        up.more = more;
+        let wait = up.wait(reading).map_or(look_every, |wait| wait.min(look_every));
+        up.wake_at = now.plus(wait);
+        if up.nudged.try_recv().is_ok() {
+            up.allocate_at = Some(now);
+        }
+        up.stepped(reading, records)
+    }
+
+    fn write(&mut self) -> Result<(), Death> {
+        let up = self.up();
+        let release = up.releases.front_mut().expect("there is one to be written");
+        let done = release.write(&mut up.writer, &mut up.out);
+        up.is_written = true;
+        done.map_err(|NotDurable { what, why }| Death { what, why })
+    }
+
+    fn let_go(&mut self) -> Result<Seq, Death> {
+        let up = self.up();
+        let release = up.releases.pop_front().expect("there is one that is written");
+        up.is_written = false;
+        let last_seq = release.last_seq();
+        release
+            .leave(&mut up.writer, &up.vitals, &mut up.out)
+            .map_err(|NotDurable { what, why }| Death { what, why })?;
+        Ok(last_seq)
+    }
+
+    /// Takes all that has come for the archive; where that is nothing, it has it all.
+    fn begin(&mut self) -> Result<(), Death> {
+        let up = self.up();
+        let (mut items, mut last_seq): (Vec<Item>, Seq) = (Vec::new(), 0);
+        for feed in up.out.feeds.drain(..) {
+            last_seq = feed.last_seq;
+            feed.items(&mut items).map_err(cannot("read a payload for the archive"))?;
+        }
+        if items.is_empty() {
+            up.vitals.archived.fetch_max(last_seq, Ordering::AcqRel);
+        } else {
+            up.transaction = Some(Transaction::new(items, last_seq));
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) {
+        let up = self.up.as_mut().expect("the process is running");
+        if let Some(transaction) = up.transaction.take() {
+            self.shelf.commit(transaction, &up.filter);
+            up.vitals.archived.fetch_max(self.shelf.applied(), Ordering::AcqRel);
+            up.inbox.push(Message::Wake);
+        }
+    }
+
+    fn look_up(&mut self) {
+        let up = self.up.as_mut().expect("the process is running");
+        if let Some(wanted) = up.out.wanted.pop_front() {
+            let known = self.shelf.look_up(&wanted);
+            up.found.push_back(Message::Found(wanted, known));
+        }
+    }
+
+    fn read_old(&mut self) -> Result<(), Death> {
+        let up = self.up();
+        let cannot = cannot("read a segment that is to be cleaned");
+        match up.out.errand.take() {
+            Some((Errand::Begin(number), pins)) => {
+                let segment = pins.segment(number).expect("it is there to be cleaned");
+                up.old = Some(OldRecords::of(&segment).map_err(&cannot)?);
+            }
+            Some((Errand::Next, _)) => {}
+            None => return Ok(()),
+        }
+        let Some(old) = &mut up.old else { return Ok(()) };
+        let (records, ended) = old.read_on().map_err(&cannot)?;
+        if ended {
+            up.old = None;
+        }
+        up.inbox.push(Message::Restate(records, ended));
+        Ok(())
+    }
+
+    fn allocate(&mut self) -> Result<(), Death> {
+        let now = self.clocks.passed();
+        let (reserve, up) = (self.settings.store.reserve, self.up());
+        let progress = up.allocator.tick().map_err(cannot("allocate journal segments"))?;
+        let lacks = up.driver.placer().spares() < reserve;
+        up.allocate_at = match progress {
+            Progress::Worked => Some(now),
+            // Freed segments come back when their readers have let go.
+            Progress::Idle if !lacks => None,
+            Progress::Idle | Progress::Full => Some(now.plus(ALLOCATE_EVERY)),
+        };
+        Ok(())
+    }
+}
+
+impl Up {
+    /// How long the driver waits if nothing comes.
+    fn wait(&self, reading: Reading) -> Option<Span> {
+        let (at, now) = (self.driver.next_wake()?, self.driver.now());
+        Some(match self.driver.trusts_clock() {
+            _ if at <= now => Span::ZERO,
+            true => at.since(reading.wall),
+            false => at.since(now),
+        })
+    }
+
+    fn stepped(&self, reading: Reading, records: Vec<Written>) -> Stepped {
+        Stepped {
+            reading,
+            at: self.driver.now(),
+            spares: self.driver.placer().spares(),
+            has_room: self.driver.engine().storage() < duly_engine::Storage::Gone,
+            records,
+        }
+    }
+}
+
+fn directory(disk: &MemoryDisk, settings: &Settings) -> Result<Directory, Death> {
+    let id = settings.identity.to_be_bytes();
+    let mut hash_seed = [0; 16];
+    hash_seed[..8].copy_from_slice(&settings.identity.rotate_left(17).to_be_bytes());
+    let fresh = FreshIdentity { id, hash_seed };
+    Directory::open(Arc::new(disk.clone()), fresh).map_err(cannot("open the directory"))
+}
+
+fn written(release: &Release) -> Vec<Written> {
+    let records = release.records().iter();
+    records
+        .map(|placed| Written {
+            is_base: placed.kind() == Kind::Base,
+            first_seq: placed.first_seq(),
+            time_ms: placed.time_ms(),
+            facts: placed.facts().to_vec(),
+        })
+        .collect()
+}

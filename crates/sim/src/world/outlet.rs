@@ -1,0 +1,62 @@
+//! Where everything lands that a release lets go: queues that the other threads work off.
+
+use std::collections::VecDeque;
+
+use duly::driver::{Attempt, Errand, Feed, Outlet, Pins, Retention};
+use duly_engine::answer::Wanted;
+use duly_engine::effect::{Effect, Notice};
+use duly_engine::id::Seq;
+use duly_engine::time::Time;
+
+/// What has left and nobody has taken up yet.
+#[derive(Default)]
+pub(super) struct Out {
+    pub(super) attempts: Vec<(Attempt, Pins)>,
+    pub(super) notices: Vec<Notice>,
+    pub(super) feeds: VecDeque<Feed>,
+    /// The last round of sweeping that was asked for.
+    pub(super) retention: Option<Retention>,
+    pub(super) wanted: VecDeque<Wanted>,
+    pub(super) errand: Option<(Errand, Pins)>,
+    /// The largest write so far, in bytes.
+    pub(super) largest: usize,
+}
+
+impl Out {
+    /// Begins with what a replay found that the archive may lack.
+    pub(super) fn beginning(unarchived: Vec<Effect>, last_seq: Seq, pins: Pins) -> Out {
+        let feeds = VecDeque::from([Feed::replayed(unarchived, last_seq, pins)]);
+        Out { feeds, ..Out::default() }
+    }
+}
+
+impl Outlet for Out {
+    fn writing(&mut self, bytes: usize) {
+        self.largest = self.largest.max(bytes);
+    }
+
+    fn synced(&mut self) {}
+
+    fn lapsed(&mut self, _: &[Time]) {}
+
+    fn attempt(&mut self, attempt: Attempt, pins: &Pins) {
+        self.attempts.push((attempt, pins.clone()));
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        self.notices.push(notice.clone());
+    }
+
+    fn feed(&mut self, mut feed: Feed) {
+        self.retention = feed.retention.take().or(self.retention.take());
+        self.feeds.push_back(feed);
+    }
+
+    fn look_up(&mut self, wanted: Wanted) {
+        self.wanted.push_back(wanted);
+    }
+
+    fn clean(&mut self, errand: Errand, pins: &Pins) {
+        self.errand = Some((errand, pins.clone()));
+    }
+}
