@@ -67,6 +67,7 @@ pub struct Metrics {
     lateness: Histogram,
     sync: Histogram,
     journal_bytes: Counter,
+    clock_sets: Counter,
 }
 
 impl Default for Metrics {
@@ -75,6 +76,7 @@ impl Default for Metrics {
             lateness: Histogram::new(LATENESS),
             sync: Histogram::new(SYNC),
             journal_bytes: Counter::default(),
+            clock_sets: Counter::default(),
         }
     }
 }
@@ -123,6 +125,11 @@ impl Metrics {
         self.journal_bytes.inc_by(bytes as u64);
     }
 
+    /// The machine told that its clock was set, or that it woke up.
+    pub fn clock_set(&self) {
+        self.clock_sets.inc();
+    }
+
     /// A sync of the journal took so long.
     pub fn sync(&self, took: Duration) {
         self.sync.observe(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
@@ -165,6 +172,11 @@ impl Metrics {
             "journal_bytes",
             "Bytes of records written to the journal",
             self.journal_bytes.clone(),
+        );
+        registry.register(
+            "clock_sets",
+            "Times that the machine told that its clock was set or that it woke up",
+            self.clock_sets.clone(),
         );
         let mut text = String::new();
         encode(&mut text, &registry).expect("memory takes all text");

@@ -21,7 +21,7 @@ pub enum Message {
     Found(Wanted, Known),
     /// The next records of the segment that is being cleaned; `true` with the last of them.
     Restate(Vec<OldRecord>, bool),
-    /// Look again: a manual clock has moved, or the archive has come further.
+    /// Look again: a clock was moved, or the archive has come further.
     Wake,
     /// Finish what is under way and stop.
     Stop,

@@ -8,6 +8,8 @@
 //!                                           allocator (spare segments)
 //! ```
 //!
+//! On the machine's clock there is the bell beside it, which wakes the driver when that is set.
+//!
 //! The journal thread takes one release at a time: while it syncs one, the driver gathers the next
 //! and then waits, so that what is applied but not durable stays bounded. A fault of the disk ends
 //! the process with the status of the fault and is never retried; a panic on any of these threads
@@ -36,6 +38,7 @@ use super::{
     Vitals,
 };
 use crate::clock::Clock;
+use crate::clock::bell::Bell;
 use crate::metrics::Metrics;
 
 /// Commands gathered into one step at most.
@@ -43,7 +46,8 @@ const GATHERED: usize = 8_192;
 /// The same while the archive is too far behind, and the pause after each such step.
 const GATHERED_WHEN_BEHIND: usize = 256;
 const WHEN_BEHIND: Duration = Duration::from_millis(20);
-/// The driver looks at the clock at least so often: a clock that is set gives no other sign.
+/// The driver looks at the clock at least so often: the bell makes it look at once where the machine
+/// tells of a change, but no promise hangs on being told.
 const LOOK_AT_CLOCK: Duration = Duration::from_millis(500);
 /// How long the archive waits for a full disk or a busy database.
 const ARCHIVE_WAITS: Duration = Duration::from_millis(200);
@@ -121,6 +125,7 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
     let (wanted, to_find) = channel::<Wanted>();
     let (errands, to_clean) = channel::<Clean>();
     let (serving, stopped) = channel::<Infallible>();
+    let bell = (!clock.is_manual()).then(|| hang_bell(&inbox_sender, &outlets.metrics)).flatten();
 
     let archived = Arc::clone(&vitals);
     let wake = inbox_sender.clone();
@@ -139,7 +144,7 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
     });
     spawn("driver", move || {
         drive(Driver::new(parts), &clock, &inbox, &releases);
-        drop((releases, serving));
+        drop((releases, serving, bell));
         // Nobody touches the directory any more when its lock is let go.
         for thread in [journal, archiving, library, filter, cleaner, allocator] {
             // Either ended, or the process is being aborted.
@@ -147,6 +152,22 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
         }
         drop(directory);
     })
+}
+
+/// Has the driver look at the clock as soon as the machine's is set, if the machine tells.
+fn hang_bell(inbox: &Sender<Message>, metrics: &Metrics) -> Option<Bell> {
+    let (inbox, metrics) = (inbox.clone(), metrics.clone());
+    let ring = move || {
+        metrics.clock_set();
+        tracing::info!("the machine's clock was set, or the machine woke up");
+        // A driver that is gone looks at no clock.
+        drop(inbox.send(Message::Wake));
+    };
+    let bell = Bell::hang(ring);
+    bell.inspect_err(|error| {
+        tracing::warn!(%error, "this machine does not tell when its clock is set: Duly looks twice a second");
+    })
+    .ok()
 }
 
 // The driver.
