@@ -211,7 +211,8 @@ impl Handle {
     pub fn health(&self) -> Health {
         let spare_segments = self.0.vitals.spares.load(Ordering::Acquire);
         let archive_lag = self.0.vitals.unarchived.load(Ordering::Acquire);
-        Health { ready: has_room(spare_segments), spare_segments, archive_lag }
+        let stall = self.0.vitals.pulse.stall();
+        Health { ready: has_room(spare_segments), stall, spare_segments, archive_lag }
     }
 
     async fn request(

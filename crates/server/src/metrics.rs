@@ -55,10 +55,46 @@ type Counters = Family<Labels, Counter>;
 pub struct Health {
     /// Lapses and leases can be written.
     pub ready: bool,
+    /// What does not move although it should.
+    pub stall: Option<Stall>,
     /// Spare journal segments in reserve.
     pub spare_segments: usize,
     /// Final records on their way to the archive.
     pub archive_lag: u64,
+}
+
+/// Something that should move and does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stall {
+    /// The disk has not come back from a write or a sync.
+    Journal,
+    /// The driver takes no step.
+    Driver,
+    /// Something is overdue, and the driver's steps bring nothing to the disk.
+    Timers,
+}
+
+impl Stall {
+    /// All of them; causes before what follows from them.
+    pub const ALL: [Stall; 3] = [Stall::Journal, Stall::Driver, Stall::Timers];
+
+    /// A stable word.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Stall::Journal => "journal",
+            Stall::Driver => "driver",
+            Stall::Timers => "timers",
+        }
+    }
+
+    /// The same for people.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Stall::Journal => "the disk does not come back from a write or a sync of the journal",
+            Stall::Driver => "the driver takes no step",
+            Stall::Timers => "deadlines are overdue and none of them lapses",
+        }
+    }
 }
 
 /// What is recorded while the server runs; cheap to clone, every clone is the same.
@@ -145,16 +181,25 @@ impl Metrics {
         }
     }
 
-    /// Everything, as `OpenMetrics` text.
-    pub fn text(&self, clock: &ClockView, queues: &[QueueView], health: Health) -> String {
+    /// Everything, as `OpenMetrics` text; without what the engine counts when that cannot be asked.
+    pub fn text(&self, engine: Option<(&ClockView, &[QueueView])>, health: Health) -> String {
         let mut registry = Registry::with_prefix("duly");
         registry.register(
             "build",
             "The program that runs",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
         );
-        register_queues(&mut registry, clock, queues);
-        register_server(&mut registry, clock, health);
+        if let Some((clock, queues)) = engine {
+            register_queues(&mut registry, clock, queues);
+            let is_guarded = u64::from(clock.guard.is_some());
+            register_gauge(
+                &mut registry,
+                "clock_guard",
+                "1 while the clock is not trusted",
+                is_guarded,
+            );
+        }
+        register_server(&mut registry, health);
         let seconds = || Unit::Seconds;
         registry.register_with_unit(
             "lateness",
@@ -252,19 +297,27 @@ fn register_queues(registry: &mut Registry, clock: &ClockView, queues: &[QueueVi
     }
 }
 
-fn register_server(registry: &mut Registry, clock: &ClockView, health: Health) {
+fn register_server(registry: &mut Registry, health: Health) {
     let spares = u64::try_from(health.spare_segments).unwrap_or(u64::MAX);
     let gauges = [
-        ("ready", "1 while the server is ready", u64::from(health.ready)),
-        ("clock_guard", "1 while the clock is not trusted", u64::from(clock.guard.is_some())),
+        ("ready", "1 while the server is ready", u64::from(health.ready && health.stall.is_none())),
+        (
+            "stalled",
+            "1 while something is overdue and nothing moves",
+            u64::from(health.stall.is_some()),
+        ),
         ("journal_spare_segments", "Spare journal segments in reserve", spares),
         ("archive_lag_records", "Final records on their way to the archive", health.archive_lag),
     ];
     for (name, help, value) in gauges {
-        let gauge_of = Gauge::<i64>::default();
-        gauge_of.set(gauge(value));
-        registry.register(name, help, gauge_of);
+        register_gauge(registry, name, help, value);
     }
+}
+
+fn register_gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let gauge_of = Gauge::<i64>::default();
+    gauge_of.set(gauge(value));
+    registry.register(name, help, gauge_of);
 }
 
 /// Prometheus' gauges are signed.
@@ -380,8 +433,8 @@ mod tests {
             total: Totals { scheduled: 9, settled: [(paid, 5)].into(), ..Totals::default() },
             too_late: 0,
         };
-        let health = Health { ready: true, spare_segments: 4, archive_lag: 2 };
-        let text = metrics.text(&clock, &[queue], health);
+        let health = Health { ready: true, stall: None, spare_segments: 4, archive_lag: 2 };
+        let text = metrics.text(Some((&clock, &[queue])), health);
         for line in [
             r#"duly_deadlines{queue="orders",state="pending"} 3"#,
             r#"duly_scheduled_total{queue="orders"} 9"#,
@@ -398,5 +451,13 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is missing in:\n{text}");
         }
+    }
+
+    #[test]
+    fn a_server_that_stands_still_can_be_scraped() {
+        let stall = Some(Stall::Journal);
+        let health = Health { ready: true, stall, spare_segments: 4, archive_lag: 2 };
+        let text = Metrics::default().text(None, health);
+        assert!(text.contains("\nduly_stalled 1\n") && text.contains("\nduly_ready 0\n"), "{text}");
     }
 }

@@ -15,6 +15,7 @@ mod release;
 mod retention;
 mod segments;
 pub(crate) mod threads;
+mod watchdog;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub(crate) use open::Door;
 pub use release::{Feed, NotDurable, Outlet, Release};
 pub use retention::Retention;
 pub use segments::Pins;
+pub use watchdog::Pulse;
 
 use asks::{Asks, Place};
 use clean::Cleaning;
@@ -74,6 +76,8 @@ pub struct Vitals {
     pub spares: AtomicUsize,
     /// Final records on their way to the archive.
     pub unarchived: AtomicU64,
+    /// Whether driver and journal move.
+    pub pulse: Pulse,
 }
 
 /// What the driver is made of.
@@ -142,7 +146,9 @@ impl Driver {
         let mut records = Vec::new();
         self.roll_if_needed(&mut records);
         self.parts.engine.open(reading);
-        self.finish(records)
+        let release = self.finish(records);
+        self.stepped(reading);
+        release
     }
 
     /// One step. True beside it when there is more to do at once.
@@ -161,7 +167,14 @@ impl Driver {
         more |= self.serve_waiting();
         more |= self.parts.engine.hand_out();
         more |= self.evict();
-        (self.finish(records), more)
+        let release = self.finish(records);
+        self.stepped(reading);
+        (release, more)
+    }
+
+    /// Tells the watchdog.
+    fn stepped(&self, reading: Reading) {
+        self.parts.vitals.pulse.stepped(reading.boot, self.now(), self.next_wake());
     }
 
     /// When to step again if nothing comes before.

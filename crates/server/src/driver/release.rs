@@ -116,6 +116,7 @@ impl Release {
         vitals: &Vitals,
         outlet: &mut impl Outlet,
     ) -> Result<(), NotDurable> {
+        vitals.pulse.writing();
         self.write(writer, outlet)?;
         self.leak(outlet);
         if self.is_written {
@@ -123,6 +124,7 @@ impl Release {
             outlet.synced();
             vitals.durable.store(self.last_seq, Ordering::Release);
         }
+        vitals.pulse.synced();
         self.tell(outlet);
         Ok(())
     }

@@ -8,7 +8,8 @@
 //!                                           allocator (spare segments)
 //! ```
 //!
-//! On the machine's clock there is the bell beside it, which wakes the driver when that is set.
+//! Two more stand beside it: the watchdog, which only looks, and on the machine's clock the bell,
+//! which wakes the driver when that is set.
 //!
 //! The journal thread takes one release at a time: while it syncs one, the driver gathers the next
 //! and then waits, so that what is applied but not durable stays bounded. A fault of the disk ends
@@ -35,7 +36,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::retention::Retention;
 use super::{
     Attempt, Driver, Errand, Feed, Message, NotDurable, OldRecords, Outlet, Parts, Pins, Release,
-    Vitals,
+    Vitals, watchdog,
 };
 use crate::clock::Clock;
 use crate::clock::bell::Bell;
@@ -125,7 +126,12 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
     let (wanted, to_find) = channel::<Wanted>();
     let (errands, to_clean) = channel::<Clean>();
     let (serving, stopped) = channel::<Infallible>();
+    let (watched, unwatched) = channel::<Infallible>();
     let bell = (!clock.is_manual()).then(|| hang_bell(&inbox_sender, &outlets.metrics)).flatten();
+    let (watch_clock, watch_vitals) = (Arc::clone(&clock), Arc::clone(&vitals));
+    let watchdog = (!clock.is_manual()).then(|| {
+        spawn("watchdog", move || watchdog::watch(&watch_clock, &watch_vitals, &unwatched))
+    });
 
     let archived = Arc::clone(&vitals);
     let wake = inbox_sender.clone();
@@ -144,9 +150,10 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
     });
     spawn("driver", move || {
         drive(Driver::new(parts), &clock, &inbox, &releases);
-        drop((releases, serving, bell));
+        drop((releases, serving, watched, bell));
         // Nobody touches the directory any more when its lock is let go.
-        for thread in [journal, archiving, library, filter, cleaner, allocator] {
+        let others = [journal, archiving, library, filter, cleaner, allocator];
+        for thread in others.into_iter().chain(watchdog) {
             // Either ended, or the process is being aborted.
             drop(thread.join());
         }

@@ -1,7 +1,8 @@
 //! Health for supervisors and figures for Prometheus.
 //!
 //! `/healthz` says that the process lives and asks nobody; `/readyz` says that it is worth sending
-//! requests to; `/metrics` reads the engine once per scrape.
+//! requests to; `/metrics` reads the engine once per scrape, and leaves it out while that would not
+//! answer.
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::problem::{NOT_READY, Problem, STOPPING};
+use super::problem::{NOT_READY, Problem, STALLED, STOPPING};
 use super::reply::json;
 use super::stats;
 
@@ -50,7 +51,7 @@ pub(super) async fn alive() -> Response {
     get, path = "/readyz", operation_id = "readyz", tag = "health",
     responses(
         (status = 200, description = "Ready", body = ReadyReply),
-        (status = 503, description = "`not_ready`, `stopping`"),
+        (status = 503, description = "`not_ready`, `stalled`, `stopping`"),
     )
 )]
 pub(super) async fn ready(State(api): State<Api>) -> Result<Response, Problem> {
@@ -58,6 +59,10 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<Response, Problem> {
         return Err(Problem::new(&STOPPING));
     }
     let health = api.handle.health();
+    if let Some(stall) = health.stall {
+        let detail = format!("{}: {}", stall.reason(), stall.sentence());
+        return Err(Problem::new(&STALLED).detail(detail));
+    }
     if !health.ready {
         return Err(Problem::new(&NOT_READY).detail(format!(
             "{} spare journal segments, {} records on their way to the archive",
@@ -82,8 +87,13 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<Response, Problem> {
     )
 )]
 pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
-    let (clock, queues) = stats::read(&api.handle).await?;
-    let text = api.metrics.text(&clock, &queues, api.handle.health());
+    let health = api.handle.health();
+    let text = if health.stall.is_some() {
+        api.metrics.text(None, health)
+    } else {
+        let (clock, queues) = stats::read(&api.handle).await?;
+        api.metrics.text(Some((&clock, &queues)), health)
+    };
     let mut response = text.into_response();
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));

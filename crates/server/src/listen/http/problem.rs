@@ -118,6 +118,9 @@ kinds! {
     STOPPING = "stopping", 503,
         "The server is stopping",
         "try again; what was acknowledged is kept";
+    STALLED = "stalled", 503,
+        "Something is overdue and nothing moves",
+        "the detail says what stands still; it goes on by itself, or look at the disk";
     NOT_READY = "not_ready", 503,
         "The server is not ready",
         "the details say what is missing";
