@@ -27,6 +27,9 @@ pub struct Reading {
 pub struct JournalClock {
     now: Time,
     last: Option<Reading>,
+    /// What the wall clock showed when it was trusted last, carried on by the boot clock. It may be
+    /// behind journal time, which waits for it then.
+    trusted: Time,
     guard: Option<GuardReason>,
     max_forward_jump: Span,
     max_downtime: Span,
@@ -38,6 +41,7 @@ impl JournalClock {
         JournalClock {
             now: Time::ZERO,
             last: None,
+            trusted: Time::ZERO,
             guard: None,
             max_forward_jump: limits.max_forward_jump,
             max_downtime: limits.max_downtime,
@@ -94,9 +98,16 @@ impl JournalClock {
         } else if !journal_is_new && reading.wall.since(self.now) > most {
             self.guard.get_or_insert(GuardReason::StartedAhead);
         } else {
-            self.guard = None;
-            self.now = self.now.max(reading.wall);
+            return self.trust(reading.wall);
         }
+        self.trusted = self.now;
+    }
+
+    /// The wall clock may be gone by.
+    fn trust(&mut self, wall: Time) {
+        self.guard = None;
+        self.trusted = wall;
+        self.now = self.now.max(wall);
     }
 
     fn advance(&mut self, last: Reading, reading: Reading) {
@@ -116,15 +127,15 @@ impl JournalClock {
             } else if expected.since(reading.wall) > BACKWARD_STEP {
                 self.guard = Some(GuardReason::BackwardStep);
             } else {
-                self.now = self.now.max(reading.wall);
-                return;
+                return self.trust(reading.wall);
             }
         }
         self.now = self.now.plus(passed);
-        let apart = reading.wall.since(self.now).max(self.now.since(reading.wall));
-        if apart <= CLOCK_RETURN {
-            self.guard = None;
-            self.now = self.now.max(reading.wall);
+        self.trusted = self.trusted.plus(passed);
+        let is_at =
+            |time: Time| reading.wall.since(time).max(time.since(reading.wall)) <= CLOCK_RETURN;
+        if is_at(self.now) || is_at(self.trusted) {
+            self.trust(reading.wall);
         }
     }
 }
@@ -205,6 +216,19 @@ mod tests {
         assert!(clock.guard().is_some(), "three seconds apart is not back");
         clock.read(at(312, 310));
         assert_eq!((clock.guard(), clock.now()), (None, time(312)));
+    }
+
+    #[test]
+    fn a_wall_clock_that_journal_time_waited_for_is_back_where_it_left() {
+        // Thirty seconds back are believed: time stands still. Then a jump, and back again.
+        let mut clock = read(&[at(0, 0), at(-20, 10), at(3_600, 11)]);
+        assert_eq!((clock.guard(), clock.now()), (Some(GuardReason::ForwardJump), time(1)));
+        clock.read(at(-10, 20));
+        assert_eq!((clock.guard(), clock.now()), (None, time(10)));
+        clock.read(at(10, 40));
+        assert_eq!((clock.guard(), clock.now()), (None, time(10)));
+        clock.read(at(11, 41));
+        assert_eq!(clock.now(), time(11));
     }
 
     #[test]
