@@ -8,10 +8,12 @@ mod counters;
 #[allow(dead_code, reason = "the runs that roll them come next")]
 mod dice;
 mod history;
+mod linearize;
 #[cfg_attr(not(test), allow(dead_code, reason = "the runs that step it come next"))]
 mod world;
 mod zoo;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -33,6 +35,11 @@ enum Way {
         #[arg(long)]
         bug: Option<String>,
     },
+    /// Judges a history: JSON lines of what clients asked and were told (`src/history/mod.rs`).
+    History {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -46,6 +53,7 @@ fn main() -> ExitCode {
     let Arguments { way } = Arguments::parse();
     let done = match way {
         Way::Zoo { bug } => zoo::run(bug.as_deref()),
+        Way::History { file } => linearize::run(&file),
     };
     match done {
         Ok(counters) => counters.end(),
