@@ -42,7 +42,7 @@ impl fmt::Display for Undecodable {
 impl std::error::Error for Undecodable {}
 
 /// Appends a fact and gives it back as a reader of these bytes will see it.
-pub(crate) fn write(out: &mut Vec<u8>, fact: Fact) -> Fact {
+pub fn write(out: &mut Vec<u8>, fact: Fact) -> Fact {
     fact.write(out);
     let written = |payload: PayloadField| match payload {
         PayloadField::Bytes(payload) => PayloadField::At {

@@ -31,7 +31,8 @@ use self::webhook::Webhooks;
 use crate::config::{Database, SqlAction};
 use crate::handle::{Attempt, Attempts, Handle};
 
-pub use self::webhook::Guard;
+pub use self::sql::{Parameter, Template};
+pub use self::webhook::{Answer, Guard};
 
 /// What the operator's configuration says about deliveries.
 #[derive(Clone, Debug, Default)]

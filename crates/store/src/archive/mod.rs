@@ -13,7 +13,7 @@ mod filter;
 mod query;
 mod retain;
 mod row;
-mod timeline;
+pub mod timeline;
 mod write;
 
 use std::io;
@@ -27,6 +27,7 @@ use crate::Error;
 pub use filter::Filter;
 pub use query::{Page, Reader};
 pub use retain::Swept;
+pub use row::kept;
 pub use write::{FilterBuild, Item, Writer};
 
 /// The version of the tables; [`Error::NewerFormat`] when a file has a later one.

@@ -9,7 +9,7 @@ use duly_engine::deadline::{
 use duly_engine::id::{DeadlineId, Generation, Key, Outcome, QueueName, QueueNo, Token};
 use duly_engine::time::{Span, Time};
 use rusqlite::types::Value;
-use rusqlite::{Row as SqlRow, Statement, params};
+use rusqlite::{Connection, Row as SqlRow, Statement, params};
 
 use super::timeline;
 
@@ -299,6 +299,17 @@ impl Row {
         };
         i64::from(field(crc32c::crc32c(&self.payload_kind.to_le_bytes()), Some(bytes)))
     }
+}
+
+/// A final record as the archive will give it back: for whoever checks that nothing is lost on the
+/// way. The connection lends its JSON; nothing is written.
+pub fn kept(
+    connection: &Connection,
+    record: &Final,
+) -> rusqlite::Result<Result<Deadline, &'static str>> {
+    let row = Row::of(record);
+    let timeline = timeline::read(connection, row.timeline())?;
+    Ok(timeline.and_then(|timeline| row.into_deadline(&record.deadline.queue, timeline)))
 }
 
 /// The checksum of a payload that was dropped.

@@ -15,7 +15,8 @@ const READ: &str = "SELECT value ->> 'at', value ->> 'what', value ->> 'due', va
      value ->> 'outcome', value ->> 'attempt', value ->> 'error', value ->> 'next_attempt_at' \
      FROM json_each(?1)";
 
-pub(super) fn write(timeline: &[Event]) -> String {
+/// The JSON of a timeline.
+pub fn write(timeline: &[Event]) -> String {
     let mut json = String::with_capacity(2 + timeline.len() * 64);
     json.push('[');
     for (index, event) in timeline.iter().enumerate() {
@@ -49,7 +50,7 @@ pub(super) fn write(timeline: &[Event]) -> String {
 }
 
 /// The events of a timeline; `Err` inside says that one of them is none.
-pub(super) fn read(
+pub fn read(
     connection: &Connection,
     json: &str,
 ) -> rusqlite::Result<Result<Vec<Event>, &'static str>> {

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use self::sqlite::Patience;
-use self::template::Template;
+pub use self::template::{Parameter, Template};
 use super::failure::retry;
 use super::{BadSetting, Delivery};
 use crate::config::{Database, SqlAction};

@@ -11,7 +11,7 @@ use std::str::CharIndices;
 
 /// What a statement may be given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Parameter {
+pub enum Parameter {
     /// The caller's key.
     Key,
     /// The queue's name.
@@ -49,10 +49,10 @@ const STEPS: &[&str] = &["UPDATE", "INSERT", "DELETE", "REPLACE", "SELECT", "WIT
 
 /// A statement, taken apart.
 #[derive(Debug)]
-pub(super) struct Template {
+pub struct Template {
     pieces: Vec<Piece>,
     /// The different parameters, in the order in which they first occur.
-    pub(super) parameters: Vec<Parameter>,
+    pub parameters: Vec<Parameter>,
 }
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ enum Piece {
 
 impl Template {
     /// Reads a statement.
-    pub(super) fn parse(statement: &str) -> Result<Template, String> {
+    pub fn parse(statement: &str) -> Result<Template, String> {
         let mut template = Template { pieces: Vec::new(), parameters: Vec::new() };
         let mut first_word = String::new();
         let mut ended = false;
@@ -112,7 +112,7 @@ impl Template {
     }
 
     /// The statement for a database; `place` writes the parameter of that index.
-    pub(super) fn render(&self, place: impl Fn(usize) -> String) -> String {
+    pub fn render(&self, place: impl Fn(usize) -> String) -> String {
         let pieces = self.pieces.iter();
         pieces
             .map(|piece| match piece {

@@ -28,15 +28,15 @@ fn contains(body: &[u8], words: &[u8]) -> bool {
 
 /// What was received; the body only of a success.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub struct Answer {
     /// The status.
-    pub(super) status: StatusCode,
+    pub status: StatusCode,
     /// The header.
-    pub(super) headers: HeaderMap,
+    pub headers: HeaderMap,
     /// The body, or as much of it as may be read.
-    pub(super) body: Vec<u8>,
+    pub body: Vec<u8>,
     /// The body was longer than may be read.
-    pub(super) cut: bool,
+    pub cut: bool,
 }
 
 /// What a body means.
@@ -51,7 +51,7 @@ enum Meaning {
 
 impl Answer {
     /// The verdict on a single lapse.
-    pub(super) fn single(&self, now: Time) -> Verdict {
+    pub fn single(&self, now: Time) -> Verdict {
         match self.meaning() {
             Err(words) => self.failed(&words, now),
             Ok(Meaning::Refused(error)) => retry_after(error, self.retry_after(now)),
@@ -63,7 +63,7 @@ impl Answer {
     }
 
     /// The verdicts on the lapses of a batch, in their order.
-    pub(super) fn batch(&self, ids: &[DeliveryId], now: Time) -> Vec<Verdict> {
+    pub fn batch(&self, ids: &[DeliveryId], now: Time) -> Vec<Verdict> {
         let all = |verdict: Verdict| ids.iter().map(|_| verdict.clone()).collect();
         let json = match self.meaning() {
             Err(words) => return all(self.failed(&words, now)),

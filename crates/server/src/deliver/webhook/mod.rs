@@ -27,7 +27,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
-use self::answer::Answer;
+pub use self::answer::Answer;
 use self::connect::{Connector, Resolve, system_resolver, web_roots};
 use self::guard::Destination;
 use self::signature::Secret;

@@ -31,8 +31,8 @@ const BATCH_LINES: usize = 10_000;
 struct Line(Vec<(String, Box<RawValue>)>);
 
 /// A command, and whether it is a settle, whose problems have a `result`.
-struct Operation {
-    command: Command,
+pub(super) struct Operation {
+    pub(super) command: Command,
     settles: bool,
 }
 
@@ -60,18 +60,13 @@ struct LineReply<'a> {
     )
 )]
 pub(super) async fn batch(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
-    let bytes = body(request, BATCH_BYTES).await?;
-    let text = json_text(&bytes)?;
-    let lines = || text.split('\n').map(str::trim_ascii).filter(|line| !line.is_empty());
-    if lines().nth(BATCH_LINES).is_some() {
-        return Err(Problem::new(&BATCH_TOO_LONG));
-    }
     let mut commands = Vec::new();
-    let places: Vec<Result<bool, Problem>> = lines()
-        .map(|line| {
-            let operation = operation(line)?;
-            commands.push(operation.command);
-            Ok(operation.settles)
+    let places: Vec<Result<bool, Problem>> = operations(&body(request, BATCH_BYTES).await?)?
+        .into_iter()
+        .map(|operation| {
+            let Operation { command, settles } = operation?;
+            commands.push(command);
+            Ok(settles)
         })
         .collect();
     let mut answers = api.handle.ask_all(commands).await?.into_iter();
@@ -88,6 +83,16 @@ pub(super) async fn batch(State(api): State<Api>, request: Request) -> Result<Re
     let media_type = HeaderValue::from_static("application/x-ndjson");
     response.headers_mut().insert(CONTENT_TYPE, media_type);
     Ok(response)
+}
+
+/// The operations of a batch, line for line.
+pub(super) fn operations(bytes: &[u8]) -> Result<Vec<Result<Operation, Problem>>, Problem> {
+    let text = json_text(bytes)?;
+    let lines = || text.split('\n').map(str::trim_ascii).filter(|line| !line.is_empty());
+    if lines().nth(BATCH_LINES).is_some() {
+        return Err(Problem::new(&BATCH_TOO_LONG));
+    }
+    Ok(lines().map(operation).collect())
 }
 
 fn write_line(out: &mut Vec<u8>, reply: &Result<Reply, Problem>) {

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use duly_engine::answer::{Answer, ClockView as Clock};
 use duly_engine::command::Command;
+use duly_engine::time::Span;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -24,6 +25,13 @@ use crate::units::WrittenDuration;
 pub(super) struct AdvanceBody {
     /// By so much.
     by: WrittenDuration,
+}
+
+impl AdvanceBody {
+    /// How far.
+    pub(super) fn meant(&self) -> Result<Span, Problem> {
+        self.by.span().map_err(|bad| Problem::from(bad).field("by"))
+    }
 }
 
 /// The clock.
@@ -55,7 +63,7 @@ pub(super) async fn advance(
     State(api): State<Api>,
     Json(body): Json<AdvanceBody>,
 ) -> Result<Response, Problem> {
-    let by = body.by.span().map_err(|bad| Problem::from(bad).field("by"))?;
+    let by = body.meant()?;
     if api.handle.advance_clock(by).is_none() {
         return Err(Problem::new(&CLOCK_NOT_MANUAL));
     }

@@ -114,6 +114,38 @@ fn error_text(text: Option<String>) -> Arc<str> {
     text[..text.floor_char_boundary(ERROR_BYTES)].into()
 }
 
+/// What a worker wants, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// At most so many.
+    pub max: usize,
+    /// To wait for the first one.
+    pub wait: Span,
+    /// To hold them.
+    pub span: Span,
+}
+
+impl LeaseBody {
+    /// What it asks for.
+    pub(super) fn meant(self) -> Result<Wanted, Problem> {
+        let max = self.max.unwrap_or(1);
+        if !(1..=LEASE_DELIVERIES).contains(&max) {
+            return Err(Problem::new(&BAD_FIELD).detail("max is 1 to 1000").field("max"));
+        }
+        let wait = match self.wait {
+            Some(written) => written.span().map_err(|bad| Problem::from(bad).field("wait"))?,
+            None => Span::ZERO,
+        };
+        if wait > LONGEST_WAIT {
+            return Err(Problem::new(&BAD_DURATION)
+                .detail(format!("{wait} is too long to wait in one request"))
+                .hint(format!("at most {LONGEST_WAIT}; ask again afterwards"))
+                .field("wait"));
+        }
+        Ok(Wanted { max, wait, span: lease_span(self.lease)? })
+    }
+}
+
 impl VerdictBody {
     /// The command that it is for this delivery.
     pub(super) fn command(self, delivery: DeliveryId) -> Result<Command, Problem> {
@@ -171,21 +203,7 @@ pub(super) async fn lease(
     InQueue { queue }: InQueue,
     Json(body): Json<LeaseBody>,
 ) -> Result<Reply, Problem> {
-    let max = body.max.unwrap_or(1);
-    if !(1..=LEASE_DELIVERIES).contains(&max) {
-        return Err(Problem::new(&BAD_FIELD).detail("max is 1 to 1000").field("max"));
-    }
-    let wait = match body.wait {
-        Some(written) => written.span().map_err(|bad| Problem::from(bad).field("wait"))?,
-        None => Span::ZERO,
-    };
-    if wait > LONGEST_WAIT {
-        return Err(Problem::new(&BAD_DURATION)
-            .detail(format!("{wait} is too long to wait in one request"))
-            .hint(format!("at most {LONGEST_WAIT}; ask again afterwards"))
-            .field("wait"));
-    }
-    let span = lease_span(body.lease)?;
+    let Wanted { max, wait, span } = body.meant()?;
     let mut stopping = api.settings.stopping.clone();
     tokio::select! {
         biased;

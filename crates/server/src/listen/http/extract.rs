@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use axum::http::Uri;
 use axum::http::request::Parts;
 use duly_engine::answer::Refusal;
 use duly_engine::command::Address;
@@ -129,13 +130,14 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Json<T>, Problem> {
-        let bytes = body(request, BODY_BYTES).await?;
-        let text = json_text(&bytes)?;
-        if text.trim_ascii().is_empty() {
-            return object("{}").map(Json);
-        }
-        object(text).map(Json)
+        read_body(&body(request, BODY_BYTES).await?).map(Json)
     }
+}
+
+/// Reads the bytes of a body as one JSON object; none at all are an empty one.
+pub(super) fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let text = json_text(bytes)?;
+    object(if text.trim_ascii().is_empty() { "{}" } else { text })
 }
 
 /// The whole body, if it arrives in time and is not larger than `limit`.
@@ -225,17 +227,22 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Parameters<T>, Problem> {
-        match Query::try_from_uri(&parts.uri) {
-            Ok(Query(parameters)) => Ok(Parameters(parameters)),
-            Err(rejection) => {
-                let cause = std::error::Error::source(&rejection);
-                let text = cause.map_or_else(|| rejection.body_text(), ToString::to_string);
-                let (name, why) = text.split_once(": ").unwrap_or(("", &text));
-                let unknown = why.starts_with("unknown field");
-                let kind = if unknown { &UNKNOWN_PARAMETER } else { &BAD_PARAMETER };
-                let problem = Problem::new(kind).detail(why);
-                Err(if name.is_empty() { problem } else { problem.field(name) })
-            }
+        read_parameters(&parts.uri).map(Parameters)
+    }
+}
+
+/// Reads the query parameters of an address.
+pub(super) fn read_parameters<T: DeserializeOwned>(address: &Uri) -> Result<T, Problem> {
+    match Query::try_from_uri(address) {
+        Ok(Query(parameters)) => Ok(parameters),
+        Err(rejection) => {
+            let cause = std::error::Error::source(&rejection);
+            let text = cause.map_or_else(|| rejection.body_text(), ToString::to_string);
+            let (name, why) = text.split_once(": ").unwrap_or(("", &text));
+            let unknown = why.starts_with("unknown field");
+            let kind = if unknown { &UNKNOWN_PARAMETER } else { &BAD_PARAMETER };
+            let problem = Problem::new(kind).detail(why);
+            Err(if name.is_empty() { problem } else { problem.field(name) })
         }
     }
 }

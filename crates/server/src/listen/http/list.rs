@@ -91,7 +91,27 @@ pub(super) struct PageReply {
     next_cursor: Option<String>,
 }
 
+/// What a list is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Which records.
+    pub filter: Filter,
+    /// At most so many.
+    pub limit: usize,
+    /// Those after this one.
+    pub after: Option<(Time, DeadlineId)>,
+}
+
 impl ListParameters {
+    /// What they ask for.
+    pub(super) fn meant(&self) -> Result<Listing, Problem> {
+        Ok(Listing {
+            filter: self.filter()?,
+            limit: self.page()?,
+            after: self.cursor.as_deref().map(read_cursor).transpose()?,
+        })
+    }
+
     fn filter(&self) -> Result<Filter, Problem> {
         let time = |text: &Option<String>, name| match text {
             Some(text) => instant(text).map(Some).map_err(|bad| Problem::from(bad).field(name)),
@@ -156,16 +176,14 @@ pub(super) async fn list(
     InQueue { queue }: InQueue,
     Parameters(parameters): Parameters<ListParameters>,
 ) -> Result<Response, Problem> {
-    let filter = parameters.filter()?;
-    let limit = parameters.page()?;
-    let after = parameters.cursor.as_deref().map(read_cursor).transpose()?;
+    let Listing { filter, limit, after } = parameters.meant()?;
     let page = api.handle.list(queue, filter, after, limit).await?.map_err(refusal::problem)?;
     let deadlines = page.deadlines.into_iter().map(DeadlineView::from).collect();
     let next_cursor = page.next.map(write_cursor);
     Ok(json(StatusCode::OK, &PageReply { deadlines, next_cursor }))
 }
 
-fn write_cursor((due, id): (Time, DeadlineId)) -> String {
+pub(super) fn write_cursor((due, id): (Time, DeadlineId)) -> String {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&due.millis().to_be_bytes());
     bytes[8..].copy_from_slice(&id.0.to_be_bytes());

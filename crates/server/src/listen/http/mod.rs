@@ -18,6 +18,7 @@ mod openapi;
 mod pages;
 mod problem;
 mod queues;
+pub mod reading;
 mod refusal;
 mod reply;
 mod serve;

@@ -233,7 +233,6 @@ impl Problem {
     }
 
     /// The stable code.
-    #[cfg(test)]
     pub(super) fn code(&self) -> &'static str {
         self.0.kind.code
     }

@@ -8,6 +8,7 @@ use duly_engine::command::{Command, Filter};
 use duly_engine::deadline::State as DeadlineState;
 use duly_engine::limits::HORIZON;
 use duly_engine::queue::{Policy, Target};
+use duly_engine::time::Time;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -157,15 +158,7 @@ pub(super) async fn shift(
     InQueue { queue }: InQueue,
     Json(body): Json<ShiftBody>,
 ) -> Result<Reply, Problem> {
-    let from = body.from.time().map_err(|bad| Problem::from(bad).field("from"))?;
-    let to = body.to.time().map_err(|bad| Problem::from(bad).field("to"))?;
-    let by_ms = body.by.signed_millis().map_err(|bad| Problem::from(bad).field("by"))?;
-    if from >= to {
-        return Err(Problem::new(&BAD_FIELD)
-            .detail("to is not after from")
-            .hint("the window is from (included) to to (excluded)")
-            .field("to"));
-    }
+    let (from, to, by_ms) = body.meant()?;
     if !body.dry_run.unwrap_or(false) {
         return ask(&api.handle, Command::Shift { queue, from, to, by_ms }).await;
     }
@@ -179,8 +172,24 @@ pub(super) async fn shift(
     Ok(Reply::would_move(counts.values().sum()))
 }
 
+impl ShiftBody {
+    /// The window, and by how many milliseconds.
+    pub(super) fn meant(&self) -> Result<(Time, Time, i64), Problem> {
+        let from = self.from.time().map_err(|bad| Problem::from(bad).field("from"))?;
+        let to = self.to.time().map_err(|bad| Problem::from(bad).field("to"))?;
+        let by_ms = self.by.signed_millis().map_err(|bad| Problem::from(bad).field("by"))?;
+        if from >= to {
+            return Err(Problem::new(&BAD_FIELD)
+                .detail("to is not after from")
+                .hint("the window is from (included) to to (excluded)")
+                .field("to"));
+        }
+        Ok((from, to, by_ms))
+    }
+}
+
 impl PauseBody {
-    fn command(&self, queue: duly_engine::id::QueueName, wait: bool) -> Command {
+    pub(super) fn command(&self, queue: duly_engine::id::QueueName, wait: bool) -> Command {
         let said = |named: Option<bool>| named.unwrap_or(false).then_some(wait);
         let (deliveries, lapses) = match (self.deliveries, self.lapses) {
             (None, None) => (Some(wait), None),

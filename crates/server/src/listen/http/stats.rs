@@ -119,6 +119,23 @@ pub(super) struct MinuteView {
     due: u64,
 }
 
+impl ForecastParameters {
+    /// How far ahead to look.
+    pub(super) fn ahead(&self) -> Result<Span, Problem> {
+        let (usual, longest) = AHEAD;
+        let ahead = match &self.ahead {
+            Some(text) => duration(text).map_err(|bad| Problem::from(bad).field("ahead"))?,
+            None => usual,
+        };
+        if ahead > longest {
+            return Err(Problem::new(&BAD_PARAMETER)
+                .detail(format!("ahead is at most {longest}"))
+                .field("ahead"));
+        }
+        Ok(ahead)
+    }
+}
+
 impl From<Lateness> for LatenessView {
     fn from(lateness: Lateness) -> LatenessView {
         LatenessView {
@@ -198,16 +215,7 @@ pub(super) async fn forecast(
     State(api): State<Api>,
     Parameters(parameters): Parameters<ForecastParameters>,
 ) -> Result<Response, Problem> {
-    let (usual, longest) = AHEAD;
-    let ahead = match &parameters.ahead {
-        Some(text) => duration(text).map_err(|bad| Problem::from(bad).field("ahead"))?,
-        None => usual,
-    };
-    if ahead > longest {
-        return Err(Problem::new(&BAD_PARAMETER)
-            .detail(format!("ahead is at most {longest}"))
-            .field("ahead"));
-    }
+    let ahead = parameters.ahead()?;
     let queue = parameters.queue.as_deref().map(queue_name).transpose()?;
     let now = time(&api.handle).await?;
     let filter = Filter {
