@@ -4,6 +4,7 @@
 //! one line of [`counters`], and fail on any violation and when they did less than they were meant
 //! to. No product code lives here; the product does not know that this exists.
 
+mod attack;
 mod counters;
 #[allow(dead_code, reason = "the runs that roll them come next")]
 mod dice;
@@ -40,6 +41,9 @@ enum Way {
         /// The file.
         file: PathBuf,
     },
+    /// Attacks the built binary, with an oracle that remembers what anybody was told.
+    #[command(subcommand)]
+    Attack(attack::Attack),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
     let done = match way {
         Way::Zoo { bug } => zoo::run(bug.as_deref()),
         Way::History { file } => linearize::run(&file),
+        Way::Attack(attack) => attack::run(&attack),
     };
     match done {
         Ok(counters) => counters.end(),

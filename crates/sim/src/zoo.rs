@@ -19,7 +19,7 @@ use duly_engine::zoo::{Bug, let_loose};
 use crate::counters::Counters;
 
 /// Names the bug that a child lets loose.
-const LOOSE: &str = "ZOO_BUG";
+pub(crate) const LOOSE: &str = "ZOO_BUG";
 
 /// The least number of bugs that must be caught.
 const FLOOR: u64 = 20;

@@ -111,16 +111,16 @@ impl From<deadline::Acted> for Acted {
 pub(crate) fn told_over_http(body: &Value) -> Result<Told, Cow<'static, str>> {
     let seen = body.get("deadline").map(seen_over_http).transpose()?;
     let missing = || Cow::Borrowed("no deadline");
-    let result = body.get("result").and_then(Value::as_str);
+    // A settle that is refused has its code as its result, too.
+    let result = match body.get("result").and_then(Value::as_str) {
+        Some("settled") => Some(SettleResult::Settled),
+        Some("already_settled") => Some(SettleResult::Already),
+        Some("settled_otherwise") => Some(SettleResult::Otherwise),
+        Some("too_late") => Some(SettleResult::TooLate(word(body, "acted")?)),
+        Some("remembered") => return Ok(Told::Remembered { until_ms: instant(body, "until")? }),
+        _ => None,
+    };
     if let Some(result) = result {
-        let result = match result {
-            "settled" => SettleResult::Settled,
-            "already_settled" => SettleResult::Already,
-            "settled_otherwise" => SettleResult::Otherwise,
-            "too_late" => SettleResult::TooLate(word(body, "acted")?),
-            "remembered" => return Ok(Told::Remembered { until_ms: instant(body, "until")? }),
-            other => return Err(format!("unknown result {other}").into()),
-        };
         return Ok(Told::Settled { result, seen: seen.ok_or_else(missing)? });
     }
     if let Some(code) = body.get("code").and_then(Value::as_str) {

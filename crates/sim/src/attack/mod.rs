@@ -1,0 +1,174 @@
+//! Attacks on the product's own binary, as it is shipped: killed, paused, starved of memory, cut from
+//! power, on disks that fail and disks that are full.
+//!
+//! Every attack is the same three things: a [`load`] of clients and workers, something done to the
+//! server meanwhile, and an [`oracle`] in this process that remembers what anybody was told. Each
+//! counts what it did and fails below its floors.
+
+mod ask;
+mod client;
+mod kill;
+mod load;
+mod moment;
+mod name;
+mod oracle;
+mod server;
+mod target;
+mod wire;
+mod worker;
+mod world;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+
+use self::oracle::Harm;
+use self::server::Server;
+use self::world::World;
+use crate::counters::Counters;
+use crate::dice::Dice;
+use crate::{linearize, zoo};
+
+/// What is done to the server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Attack {
+    /// SIGKILL at random moments, also while it starts.
+    Kill(Options),
+}
+
+/// How an attack goes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// How many times; the floor of an ordinary run unless it is said.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    cycles: Option<u64>,
+    /// What all choices follow from. Threads and processes still race: a seed repeats the plan, not
+    /// the run.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The binary to attack; the one beside this program unless it is said.
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Where to work; a directory of its own among the temporary ones unless it is said.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+}
+
+/// Attacks.
+pub(crate) fn run(attack: &Attack) -> anyhow::Result<Counters> {
+    match attack {
+        Attack::Kill(options) => kill::run(options),
+    }
+}
+
+/// The place and the figures of one attack.
+struct Field {
+    name: &'static str,
+    binary: PathBuf,
+    folder: PathBuf,
+    seed: u64,
+    cycles: u64,
+    counters: Counters,
+}
+
+impl Field {
+    /// Prepares an attack that does so many cycles in an ordinary run.
+    fn prepare(
+        name: &'static str,
+        counted_as: &'static str,
+        options: &Options,
+        cycles: u64,
+    ) -> anyhow::Result<Field> {
+        let own = std::env::current_exe().context("this program has a file")?;
+        let binary = match &options.binary {
+            Some(binary) => binary.clone(),
+            // The product itself has no bugs to let loose.
+            None if std::env::var_os(zoo::LOOSE).is_some() => own,
+            None => own.with_file_name("duly"),
+        };
+        if !binary.is_file() {
+            bail!(
+                "{} is missing; build it with `cargo build --release -p duly`, and this program \
+                 with `--release` into the same directory, or name it with --binary",
+                binary.display()
+            );
+        }
+        let own = || std::env::temp_dir().join(format!("duly-{name}-{}", std::process::id()));
+        let folder = options.folder.clone().unwrap_or_else(own);
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+        let cycles = options.cycles.unwrap_or(cycles);
+        let mut counters = Counters::new(counted_as);
+        counters.floor("cycles", cycles);
+        counters.add("operations", 0);
+        for harm in Harm::ALL {
+            counters.add(harm.name(), 0);
+        }
+        Ok(Field { name, binary, folder, seed: options.seed, cycles, counters })
+    }
+
+    /// A directory of its own inside the folder.
+    fn directory(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let path = self.folder.join(name);
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// The choices of a cycle.
+    fn dice(&self, cycle: u64) -> Dice {
+        Dice::new(self.seed.wrapping_mul(1_000_003).wrapping_add(cycle))
+    }
+
+    /// Counts the harm found so far, with what repeats it.
+    fn take_harms(&mut self, world: &World, cycle: u64) {
+        for (harm, why) in world.oracle.take_harms() {
+            self.counters.add(harm.name(), 1);
+            let Field { name, seed, .. } = self;
+            self.counters.violation(&format!(
+                "{}: {why} (duly-sim attack {name} --seed {seed}, cycle {cycle})",
+                harm.name()
+            ));
+        }
+    }
+
+    /// Everything that fell due is acted on, and every record is as it was told.
+    fn conclude(&mut self, world: &World, server: &Server) -> anyhow::Result<()> {
+        world.conclude(server)?;
+        self.take_harms(world, self.cycles);
+        let (settled, lapsed) = world.oracle.outcomes();
+        let figures = [
+            ("operations", world.told()),
+            ("settled", settled),
+            ("lapsed", lapsed),
+            ("webhooks", world.target.received()),
+        ];
+        for (figure, value) in figures {
+            self.counters.add(figure, value);
+        }
+        linearize::check(&world.history()).count(&mut self.counters);
+        Ok(())
+    }
+
+    /// The figures at the end. What was worked on stays to be looked at if anything was found.
+    fn end(self) -> Counters {
+        if self.counters.violations() == 0 {
+            remove(&self.folder);
+        } else {
+            progress(&format!("kept for a look: {}", self.folder.display()));
+        }
+        self.counters
+    }
+}
+
+fn remove(folder: &Path) {
+    // What cannot be removed is seen by whoever looks at the temporary directory.
+    std::fs::remove_dir_all(folder).unwrap_or_default();
+}
+
+/// Says how it gets on.
+#[expect(clippy::print_stderr, reason = "a long run shows that it lives")]
+fn progress(line: &str) {
+    eprintln!("{line}");
+}

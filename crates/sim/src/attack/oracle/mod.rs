@@ -1,0 +1,400 @@
+//! The oracle: it remembers everything that anybody was told, elsewhere than on the server's disk, and
+//! holds each new piece of evidence against that.
+//!
+//! Evidence is an answer, a record that was read, a webhook or a lease. It comes from many threads in
+//! any order; see [`memory`] for why the order does not matter. The oracle asks nothing itself.
+
+mod harm;
+mod memory;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use serde_json::Value;
+
+use self::memory::{Hold, Memory, Winner};
+use super::name::Name;
+use crate::history::{Asked, Delivery, Phase, Seen, SettleResult, Told, When, told_over_http};
+
+pub(super) use self::harm::Harm;
+pub(super) use self::memory::Before;
+
+/// Everything that was told, and the harm that was found.
+#[derive(Default)]
+pub(super) struct Oracle {
+    memories: Mutex<HashMap<Name, Memory>>,
+    harms: Mutex<Vec<(Harm, String)>>,
+    /// The disk may be too full for schedules, extends and freezes.
+    pub(super) may_be_low: std::sync::atomic::AtomicBool,
+}
+
+/// A lapse as it was handed to somebody.
+#[derive(Clone, Debug)]
+pub(super) struct Handed {
+    pub(super) delivery: String,
+    pub(super) due: u64,
+    pub(super) at: u64,
+    pub(super) attempt: u32,
+    pub(super) payload: Value,
+}
+
+impl Handed {
+    /// The lapse that this JSON shows: a webhook's `data`, or one of a lease's `deliveries`.
+    pub(super) fn read(json: &Value) -> Option<(Name, Handed)> {
+        let name = Name::of(json["queue"].as_str()?, json["key"].as_str()?)?;
+        let delivery = json["delivery_id"].as_str().or(json["id"].as_str())?.to_owned();
+        let handed = Handed {
+            delivery,
+            due: instant(&json["due"])?,
+            at: instant(&json["lapsed_at"])?,
+            attempt: u32::try_from(json["attempt"].as_u64()?).ok()?,
+            payload: json["payload"].clone(),
+        };
+        Some((name, handed))
+    }
+}
+
+/// Milliseconds since 1970 of an instant as the server shows it.
+pub(super) fn instant(shown: &Value) -> Option<u64> {
+    duly::units::instant(shown.as_str()?).ok().map(duly_engine::time::Time::millis)
+}
+
+impl Oracle {
+    /// Somebody is about to ask this; what was known by then.
+    pub(super) fn asks(&self, name: Name, asked: &Asked, now: u64) -> Before {
+        let mut memories = self.memories();
+        let memory = memories.entry(name).or_default();
+        let before = memory.before(now);
+        match asked {
+            Asked::Schedule { when: When::DueMs(due), .. } => {
+                memory.due_most = memory.due_most.max(*due);
+            }
+            Asked::Extend { by: When::AfterMs(span), .. } => memory.due_most += span,
+            Asked::Settle { outcome, .. } if !memory.outcomes.contains(outcome) => {
+                memory.outcomes.push(outcome.clone());
+            }
+            _ => {}
+        }
+        before
+    }
+
+    /// Judges an answer; gives it back as a history keeps it, if it can be understood.
+    pub(super) fn told(
+        &self,
+        name: Name,
+        asked: &Asked,
+        before: Before,
+        body: &Value,
+    ) -> Option<Told> {
+        let told = match told_over_http(body) {
+            Ok(told) => told,
+            Err(why) => {
+                self.harm(Harm::Wrong, name, &format!("{asked:?} is answered {body}: {why}"));
+                return None;
+            }
+        };
+        let mut memories = self.memories();
+        let memory = memories.entry(name).or_default();
+        let judge = Judge { oracle: self, name, memory, before };
+        judge.answer(asked, &told, &body["deadline"]);
+        Some(told)
+    }
+
+    /// A lapse was handed to somebody.
+    pub(super) fn handed(&self, name: Name, handed: &Handed) {
+        let mut memories = self.memories();
+        let memory = memories.entry(name).or_default();
+        let before = memory.before(0);
+        Judge { oracle: self, name, memory, before }.handed(handed);
+    }
+
+    /// A lapse was leased to a worker, until then, for so long.
+    pub(super) fn leased(&self, name: Name, handed: &Handed, until: u64, span: u64) {
+        self.handed(name, handed);
+        let mut memories = self.memories();
+        let memory = memories.entry(name).or_default();
+        let attempt = handed.attempt;
+        match memory.lease {
+            Some(last)
+                if last.attempt < attempt && !last.given_back && until - span < last.until =>
+            {
+                let why = format!("leased again {} ms too soon", last.until - (until - span));
+                self.harm(Harm::Double, name, &why);
+            }
+            _ => {}
+        }
+        if memory.lease.is_none_or(|last| last.attempt < attempt) {
+            memory.lease = Some(Hold { attempt, until, given_back: false });
+        }
+    }
+
+    /// A worker is about to give its lease back.
+    pub(super) fn gives_back(&self, name: Name, attempt: u32) {
+        if let Some(lease) = &mut self.memories().entry(name).or_default().lease
+            && lease.attempt == attempt
+        {
+            lease.given_back = true;
+        }
+    }
+
+    /// A worker was told that it keeps its lease until then.
+    pub(super) fn keeps(&self, name: Name, attempt: u32, until: u64) {
+        if let Some(lease) = &mut self.memories().entry(name).or_default().lease
+            && lease.attempt == attempt
+        {
+            lease.until = lease.until.max(until);
+        }
+    }
+
+    /// A worker was told that its verdict `done` is taken.
+    pub(super) fn done(&self, name: Name, attempt: u32) {
+        self.memories().entry(name).or_default().done = Some(attempt);
+    }
+
+    /// How many settled, and how many lapsed.
+    pub(super) fn outcomes(&self) -> (u64, u64) {
+        let memories = self.memories();
+        let count = |is: fn(&Winner) -> bool| {
+            memories.values().filter(|memory| memory.winner.as_ref().is_some_and(is)).count() as u64
+        };
+        let settled = count(|winner| matches!(winner, Winner::Settled { .. }));
+        (settled, count(|winner| matches!(winner, Winner::Lapsed { .. })))
+    }
+
+    /// Those that should be over by then and are not, as far as anybody knows.
+    pub(super) fn unfinished(&self, now: u64) -> Vec<Name> {
+        let memories = self.memories();
+        let mut names: Vec<Name> = memories
+            .iter()
+            .filter(|(_, memory)| memory.exists && memory.due_most < now && memory.done.is_none())
+            .filter(|(_, memory)| !matches!(memory.winner, Some(Winner::Settled { .. })))
+            .map(|(name, _)| *name)
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Writes harm down.
+    pub(super) fn harm(&self, harm: Harm, name: Name, why: &str) {
+        self.found(harm, format!("{}/{}: {why}", name.queue(), name.key()));
+    }
+
+    /// Writes down harm that is not about one deadline.
+    pub(super) fn found(&self, harm: Harm, why: String) {
+        self.harms.lock().expect("nothing panics while it is held").push((harm, why));
+    }
+
+    /// Takes the harm that was found so far.
+    pub(super) fn take_harms(&self) -> Vec<(Harm, String)> {
+        std::mem::take(&mut *self.harms.lock().expect("nothing panics while it is held"))
+    }
+
+    fn memories(&self) -> MutexGuard<'_, HashMap<Name, Memory>> {
+        self.memories.lock().expect("nothing panics while it is held")
+    }
+}
+
+/// One piece of evidence against one memory.
+struct Judge<'a> {
+    oracle: &'a Oracle,
+    name: Name,
+    memory: &'a mut Memory,
+    before: Before,
+}
+
+impl Judge<'_> {
+    fn harm(&self, harm: Harm, why: &str) {
+        self.oracle.harm(harm, self.name, why);
+    }
+
+    fn answer(mut self, asked: &Asked, told: &Told, deadline: &Value) {
+        match told {
+            Told::Scheduled { created, seen } => {
+                if *created && self.memory.exists && self.before.exists {
+                    self.harm(Harm::Lost, "was there and is created again");
+                }
+                self.record(seen, deadline);
+            }
+            Told::Settled { result, seen } => {
+                if *result == SettleResult::Settled {
+                    self.memory.settles_won += 1;
+                    if self.memory.settles_won > 1 {
+                        self.harm(Harm::Double, "two settles were told that they made it");
+                    }
+                }
+                let fits = match (result, &seen.phase) {
+                    (SettleResult::TooLate(_), Phase::Lapsed { .. }) => true,
+                    (SettleResult::TooLate(_), _) | (_, Phase::Lapsed { .. } | Phase::Pending) => {
+                        false
+                    }
+                    (_, Phase::Settled { outcome, .. }) => {
+                        let Asked::Settle { outcome: wanted, .. } = asked else { return };
+                        (outcome == wanted) == (*result != SettleResult::Otherwise)
+                    }
+                };
+                if !fits {
+                    self.harm(Harm::Wrong, &format!("{result:?} shows {:?}", seen.phase));
+                }
+                self.record(seen, deadline);
+            }
+            Told::Record(seen) => {
+                self.granted(asked, seen);
+                self.record(seen, deadline);
+            }
+            Told::Refused { code, seen } => {
+                self.refused(asked, code);
+                if let Some(seen) = seen {
+                    self.record(seen, deadline);
+                }
+            }
+            Told::Remembered { .. } | Told::Handed { .. } | Told::Erased => {
+                self.harm(Harm::Wrong, &format!("{asked:?} is answered {told:?}"));
+            }
+        }
+    }
+
+    /// What was asked for and granted is there.
+    fn granted(&self, asked: &Asked, seen: &Seen) {
+        let is_so = match asked {
+            Asked::Extend { by: When::AfterMs(span), .. } => {
+                seen.phase == Phase::Pending && seen.due_ms >= self.before.due_least + span
+            }
+            Asked::Freeze { for_ms } => {
+                seen.phase == Phase::Pending && seen.frozen_ms >= self.before.at + for_ms
+            }
+            _ => true,
+        };
+        if !is_so {
+            self.harm(Harm::Wrong, &format!("{asked:?} is granted and shows {seen:?}"));
+        }
+    }
+
+    /// A refusal has a reason that can be.
+    fn refused(&self, asked: &Asked, code: &str) {
+        let changes = matches!(asked, Asked::Extend { .. } | Asked::Freeze { .. });
+        let low = self.oracle.may_be_low.load(std::sync::atomic::Ordering::Acquire);
+        match code {
+            "unknown_deadline" if self.before.exists => {
+                self.harm(Harm::Lost, &format!("is gone ({asked:?})"));
+            }
+            "unknown_deadline" if !matches!(asked, Asked::Schedule { .. }) => {}
+            "too_late" | "already_settled" if changes => {}
+            "storage_low" if low && (changes || matches!(asked, Asked::Schedule { .. })) => {}
+            "storage_full" if low && *asked != Asked::Get => {}
+            _ => self.harm(Harm::Wrong, &format!("{asked:?} is refused: {code}")),
+        }
+    }
+
+    fn record(&mut self, seen: &Seen, deadline: &Value) {
+        self.memory.exists = true;
+        if deadline["payload"] != self.name.payload() {
+            self.harm(Harm::Lost, &format!("its payload is {}", deadline["payload"]));
+        }
+        if seen.generation != 1 {
+            self.harm(Harm::Wrong, &format!("generation {}", seen.generation));
+        }
+        self.due(seen.due_ms, self.before.due_least);
+        if seen.frozen_ms < self.before.frozen_least {
+            self.harm(Harm::Lost, &format!("its freeze is gone: {}", seen.frozen_ms));
+        }
+        self.memory.frozen_least = self.memory.frozen_least.max(seen.frozen_ms);
+        match &seen.phase {
+            Phase::Pending if self.before.has_winner => {
+                let why = format!("pending again after {:?}", self.memory.winner);
+                self.harm(Harm::Lost, &why);
+            }
+            Phase::Pending => {}
+            Phase::Settled { outcome, at_ms } => {
+                if !self.memory.outcomes.contains(outcome) {
+                    self.harm(Harm::Wrong, &format!("nobody settled it as {outcome}"));
+                }
+                self.won(Winner::Settled { outcome: outcome.clone(), at: *at_ms });
+            }
+            Phase::Lapsed { at_ms, delivery, .. } => {
+                self.lapsed(deadline["delivery"]["id"].as_str(), *at_ms, seen.due_ms);
+                match delivery {
+                    Delivery::Done => {
+                        let attempts = deadline["delivery"]["attempts"].as_u64().unwrap_or(0);
+                        let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+                        self.memory.done.get_or_insert(attempts);
+                    }
+                    Delivery::Superseded | Delivery::Dead => {
+                        self.harm(Harm::Wrong, &format!("its delivery is {delivery:?}"));
+                    }
+                    Delivery::Ready | Delivery::Leased if self.before.is_done => {
+                        self.harm(Harm::Lost, &format!("done, and {delivery:?} again"));
+                    }
+                    Delivery::Ready | Delivery::Leased => {}
+                }
+            }
+        }
+    }
+
+    fn handed(mut self, handed: &Handed) {
+        let Handed { delivery, due, at, attempt, payload } = handed;
+        self.memory.exists = true;
+        if matches!(self.memory.winner, Some(Winner::Settled { .. })) {
+            self.harm(Harm::Ghost, &format!("settled, and attempt {attempt} was begun"));
+            return;
+        }
+        if *payload != self.name.payload() {
+            self.harm(Harm::Lost, &format!("handed out with payload {payload}"));
+        }
+        if let Some(done) = self.memory.done.filter(|done| done < attempt) {
+            let why = format!("done with attempt {done}, and attempt {attempt} was begun");
+            self.harm(Harm::Double, &why);
+        }
+        let bit = 1_u64.checked_shl(*attempt).unwrap_or(0);
+        if self.memory.attempts & bit != 0 {
+            self.harm(Harm::Double, &format!("attempt {attempt} was begun twice"));
+        }
+        self.memory.attempts |= bit;
+        self.due(*due, self.memory.due_least);
+        self.lapsed(Some(delivery), *at, *due);
+    }
+
+    /// A due time was shown; one at least this late had been told.
+    fn due(&mut self, due: u64, least: u64) {
+        if due < least {
+            self.harm(Harm::Lost, &format!("due {due}, and {least} was told: an extension"));
+        }
+        if due > self.memory.due_most {
+            self.harm(Harm::Wrong, &format!("due {due}, which nobody asked for"));
+        }
+        self.memory.due_least = self.memory.due_least.max(due);
+    }
+
+    /// It lapsed at that time, due at that one.
+    fn lapsed(&mut self, delivery: Option<&str>, at: u64, due: u64) {
+        let not_before = due.max(self.memory.frozen_least);
+        if at < not_before {
+            self.harm(Harm::Early, &format!("lapsed {} ms too early", not_before - at));
+        }
+        if self.memory.due_least > due {
+            let why =
+                format!("lapsed at its due time {due}, and {} was told", self.memory.due_least);
+            self.harm(Harm::Lost, &why);
+        }
+        let delivery = delivery.unwrap_or_default().to_owned();
+        self.won(Winner::Lapsed { delivery, at, due });
+    }
+
+    /// There is one winner, and it never changes.
+    fn won(&mut self, winner: Winner) {
+        let Some(known) = &self.memory.winner else {
+            self.memory.winner = Some(winner);
+            return;
+        };
+        if *known == winner {
+            return;
+        }
+        let harm = match (known, &winner) {
+            (Winner::Lapsed { delivery: one, .. }, Winner::Lapsed { delivery: other, .. }) => {
+                if one == other { Harm::Double } else { Harm::IdChanged }
+            }
+            _ => Harm::Lost,
+        };
+        let why = format!("{known:?} was told, and now {winner:?}");
+        self.harm(harm, &why);
+    }
+}

@@ -1,0 +1,144 @@
+//! Workers of the pull queue: they lease, and give verdicts at once, later, or never.
+//!
+//! A lease that a worker was told of holds until its end, also over a restart: nobody else gets the
+//! delivery, and a verdict under it is taken.
+
+use std::io;
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use super::ask;
+use super::load::Load;
+use super::moment::wall_ms;
+use super::name::{Name, WORKERS};
+use super::oracle::{Handed, Harm, instant};
+use super::server::Server;
+use super::wire::Connection;
+use super::world::World;
+use crate::dice::Dice;
+
+/// How long leases are asked for, in milliseconds.
+const LEASE_MS: u64 = 1_500;
+
+/// A lease in a worker's hands.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    name: Name,
+    delivery: String,
+    token: String,
+    attempt: u32,
+    until: u64,
+}
+
+/// Works until the end.
+pub(super) fn run(world: &World, load: &Load, address: SocketAddr, mut dice: Dice) {
+    let mut working = || -> io::Result<()> {
+        let mut connection = Connection::open(address)?;
+        while !load.is_over() {
+            let kept = world.held.lock().expect("nothing panics while it is held").pop();
+            if let Some(held) = kept {
+                give_verdict(world, &mut connection, &held, "done")?;
+            }
+            for held in lease(world, &mut connection, "50ms")? {
+                match dice.below(100) {
+                    ..60 => give_verdict(world, &mut connection, &held, "done")?,
+                    60..70 => give_verdict(world, &mut connection, &held, "retry")?,
+                    70..80 => touch(world, &mut connection, held)?,
+                    80..90 => keep(world, held),
+                    // Forgotten: it runs out and comes again.
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    };
+    load.ended(world, working());
+}
+
+impl World {
+    /// Works off everything that can be leased now.
+    pub(super) fn work_off(&self, server: &Server) -> anyhow::Result<()> {
+        let mut connection = server.connect()?;
+        loop {
+            let leased = lease(self, &mut connection, "0s")?;
+            if leased.is_empty() {
+                return Ok(());
+            }
+            for held in leased {
+                give_verdict(self, &mut connection, &held, "done")?;
+            }
+        }
+    }
+}
+
+fn lease(world: &World, connection: &mut Connection, wait: &str) -> io::Result<Vec<Held>> {
+    let path = format!("/v1/queues/{WORKERS}/lease");
+    let wanted = json!({ "max": 10, "wait": wait, "lease": format!("{LEASE_MS}ms") });
+    let answer = connection.ask("POST", &path, &wanted.to_string())?.json();
+    let Some(deliveries) = answer["deliveries"].as_array() else {
+        world.oracle.found(Harm::Wrong, format!("a lease is answered {answer}"));
+        return Ok(Vec::new());
+    };
+    Ok(deliveries.iter().filter_map(|delivery| leased(world, delivery)).collect())
+}
+
+fn leased(world: &World, delivery: &Value) -> Option<Held> {
+    let read = Handed::read(delivery);
+    let (Some((name, handed)), Some(token), Some(until)) =
+        (read, delivery["token"].as_str(), instant(&delivery["leased_until"]))
+    else {
+        world.oracle.found(Harm::Wrong, format!("a lease nobody understands: {delivery}"));
+        return None;
+    };
+    world.oracle.leased(name, &handed, until, LEASE_MS);
+    let Handed { delivery, attempt, .. } = handed;
+    Some(Held { name, delivery, token: token.to_owned(), attempt, until })
+}
+
+fn give_verdict(
+    world: &World,
+    connection: &mut Connection,
+    held: &Held,
+    verdict: &str,
+) -> io::Result<()> {
+    if verdict == "retry" {
+        world.oracle.gives_back(held.name, held.attempt);
+    }
+    let body = json!({ "token": held.token, "verdict": verdict });
+    let answer = ask::about_delivery(connection, &held.delivery, "verdict", &body)?;
+    if answer.status != 200 {
+        not_taken(world, held, &answer.body, verdict);
+    } else if verdict == "done" {
+        world.oracle.done(held.name, held.attempt);
+    }
+    Ok(())
+}
+
+/// Asks to keep a lease longer, and keeps it.
+fn touch(world: &World, connection: &mut Connection, mut held: Held) -> io::Result<()> {
+    let body = json!({ "token": held.token, "lease": format!("{}ms", 2 * LEASE_MS) });
+    let answer = ask::about_delivery(connection, &held.delivery, "touch", &body)?;
+    match instant(&answer.body["leased_until"]) {
+        Some(until) => {
+            world.oracle.keeps(held.name, held.attempt, until);
+            held.until = until;
+            keep(world, held);
+        }
+        None => not_taken(world, &held, &answer.body, "touch"),
+    }
+    Ok(())
+}
+
+fn keep(world: &World, held: Held) {
+    world.held.lock().expect("nothing panics while it is held").push(held);
+}
+
+/// Only a lease that has run out may be refused.
+fn not_taken(world: &World, held: &Held, answer: &Value, what: &str) {
+    let has_run_out = wall_ms() >= held.until;
+    if answer["code"] != "lease_lost" || !has_run_out {
+        let why = format!("{what} under a lease until {} is answered {answer}", held.until);
+        world.oracle.harm(Harm::Lost, held.name, &why);
+    }
+}
