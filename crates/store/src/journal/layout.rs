@@ -202,6 +202,11 @@ pub(super) fn claimed_length(bytes: &[u8], incarnation: u64) -> Option<u32> {
     (u64_at(bytes, 8) == incarnation).then(|| u32_at(bytes, 4))
 }
 
+/// Makes the header of a record say that it belongs to this incarnation.
+pub(super) fn own(header: &mut [u8], incarnation: u64) {
+    header[8..16].copy_from_slice(&incarnation.to_le_bytes());
+}
+
 /// The bytes a record with so many bytes of facts takes.
 pub(super) fn record_bytes(facts: usize) -> usize {
     (RECORD_HEADER + facts).next_multiple_of(ALIGNMENT)

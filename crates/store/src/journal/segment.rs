@@ -12,7 +12,7 @@ use duly_engine::zoo::{self, Bug};
 
 use super::layout::{
     BadHeader, FIRST_RECORD, Kind, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader,
-    claimed_length, record_bytes,
+    claimed_length, own, record_bytes,
 };
 use super::{DIRECTORY, Home};
 use crate::disk::{File, Open, read_whole};
@@ -272,6 +272,8 @@ impl Walk {
         if let Some(length) = claimed_length(&self.window[start..], self.incarnation) {
             let claimed = self.position + record_bytes(length as usize) as u64;
             behind.end = claimed.min(self.length);
+        } else if let Some(end) = self.end_of_defaced()? {
+            behind.end = end;
         }
         let mut at = self.position + 8;
         while at + RECORD_HEADER as u64 <= self.length {
@@ -285,6 +287,31 @@ impl Walk {
             }
         }
         Ok(behind)
+    }
+
+    /// Where the record ends that is here and whole but for its incarnation, which was damaged after
+    /// it had been written. No leftover looks so: its checksum started from another salt.
+    fn end_of_defaced(&mut self) -> std::io::Result<Option<u64>> {
+        let at = self.position;
+        if at + RECORD_HEADER as u64 > self.length {
+            return Ok(None);
+        }
+        self.fill(at, RECORD_HEADER)?;
+        let start = usize::try_from(at - self.window_start).expect("within the window");
+        let mut record = self.window[start..start + RECORD_HEADER].to_vec();
+        own(&mut record, self.incarnation);
+        let Some(header) = RecordHeader::decode(&record, self.incarnation) else {
+            return Ok(None);
+        };
+        let bytes = record_bytes(header.length as usize);
+        if at + bytes as u64 > self.length {
+            return Ok(None);
+        }
+        self.fill(at, bytes)?;
+        let start = usize::try_from(at - self.window_start).expect("within the window");
+        let Some(found) = self.window.get(start..start + bytes) else { return Ok(None) };
+        record.extend_from_slice(&found[RECORD_HEADER..]);
+        Ok(header.matches(self.salt, &record).then_some(at + bytes as u64))
     }
 
     /// The header of the whole and valid record at this place, if there is one.

@@ -1,0 +1,49 @@
+//! Exhaustive small worlds: everything that can go wrong in one place, at every place there is.
+//!
+//! The worlds are small enough to try all of it: a journal cut at every byte, every bit of a journal
+//! flipped, every call of a script to the disk failed, every bit of an archive's rows flipped. Each
+//! case is opened by the product's own code and the whole state that comes of it is compared.
+
+mod cut;
+mod digest;
+mod flip;
+mod folder;
+mod heard;
+mod many;
+mod random;
+mod stepped;
+mod story;
+
+use clap::{Args, Subcommand};
+
+use crate::counters::Counters;
+
+/// Which small world, and how much of it.
+#[derive(Args)]
+pub(crate) struct Small {
+    #[command(subcommand)]
+    world: World,
+    /// Fifty times as much.
+    #[arg(long, global = true)]
+    long: bool,
+    /// Where the stories begin.
+    #[arg(long, global = true, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum World {
+    /// A journal cut at every byte.
+    Cut,
+    /// Every bit of a journal flipped.
+    Flip,
+}
+
+/// Tries all of a small world.
+pub(crate) fn run(small: &Small) -> anyhow::Result<Counters> {
+    let times = if small.long { 50 } else { 1 };
+    match small.world {
+        World::Cut => cut::run(small.seed, times),
+        World::Flip => flip::run(small.seed, times),
+    }
+}
