@@ -10,6 +10,7 @@ mod counters;
 mod dice;
 mod history;
 mod linearize;
+mod small;
 #[cfg_attr(not(test), allow(dead_code, reason = "the runs that step it come next"))]
 mod world;
 mod zoo;
@@ -36,6 +37,8 @@ enum Way {
         #[arg(long)]
         bug: Option<String>,
     },
+    /// Everything that can go wrong in a small world, at every place there is.
+    Small(small::Small),
     /// Judges a history: JSON lines of what clients asked and were told (`src/history/mod.rs`).
     History {
         /// The file.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
     let Arguments { way } = Arguments::parse();
     let done = match way {
         Way::Zoo { bug } => zoo::run(bug.as_deref()),
+        Way::Small(small) => small::run(&small),
         Way::History { file } => linearize::run(&file),
         Way::Attack(attack) => attack::run(&attack),
     };

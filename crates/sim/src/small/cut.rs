@@ -15,9 +15,8 @@ use duly_store::disk::{Disk, MemoryDisk};
 use duly_store::journal::Kind;
 
 use super::digest::{Record, digest_of, read_back};
-use super::folder::Folder;
 use super::many;
-use super::stepped::{NOON, SMALL, Stepped};
+use super::server::{DIRECTORY, SMALL, Server};
 use super::story::Story;
 use crate::counters::Counters;
 
@@ -29,7 +28,7 @@ const FLOOR: u64 = 65_536;
 /// The turns of a story whose writes are cut: of a young one the first, of an old one those after
 /// its journal has gone round its files, so that what lies behind a cut was written before.
 const YOUNG: Range<usize> = 0..120;
-const OLD: Range<usize> = 900..1_350;
+const OLD: Range<usize> = 900..1_400;
 
 /// The seal that ends a segment, in bytes.
 const SEAL: u64 = 56;
@@ -130,33 +129,30 @@ fn empty() -> Vec<u8> {
 /// The disk before and after each write of some turns of a story. A story that is told from its
 /// beginning begins with an empty disk.
 pub(super) fn pictures(seed: u64, turns: Range<usize>) -> anyhow::Result<Vec<MemoryDisk>> {
-    let folder = Folder::new()?;
     let disk = MemoryDisk::new();
-    let picture = |disk: &MemoryDisk| {
-        let picture = disk.fork();
-        picture.kill();
-        picture
-    };
     let before = disk.fork();
-    let mut server = Stepped::open(&disk, &folder.archive(), &SMALL, NOON)?;
+    let mut server = Server::over(&disk, SMALL);
     if turns.start == 0 {
-        server.images = Some(vec![before, picture(&disk)]);
+        server.pictures = Some(vec![before]);
     }
     let mut story = Story::new(seed);
+    server.open()?;
     story.begin(&mut server)?;
     for turn in 0..turns.end {
         if turn == turns.start && turn > 0 {
-            server.images = Some(vec![picture(&disk)]);
+            let before = disk.fork();
+            before.kill();
+            server.pictures = Some(vec![before]);
         }
         story.turn(&mut server)?;
         if turn % 8 == 7 {
             server.archive()?;
         }
     }
-    let images = server.images.take().unwrap_or_default();
+    let pictures = server.pictures.take().unwrap_or_default();
     let broken = story.heard.check(&mut server)?;
     ensure!(broken.is_empty(), "a story that nobody disturbed is not kept: {broken:?}");
-    Ok(images)
+    Ok(pictures)
 }
 
 /// What lies in the file that the next segment is begun in.
@@ -256,9 +252,8 @@ impl Case {
             Ok(back) => back,
             Err(error) => return Some(format!("it does not open: {error}")),
         };
-        let expected = *digests
-            .entry(whole)
-            .or_insert_with(|| digest_of(*b"small-01", &self.records[..whole]));
+        let expected =
+            *digests.entry(whole).or_insert_with(|| digest_of(DIRECTORY, &self.records[..whole]));
         if back.records.len() != whole || back.digest != expected {
             let came = back.records.len();
             return Some(format!("{whole} records are whole, {came} came back, or other ones"));

@@ -16,7 +16,7 @@ use duly_store::disk::MemoryDisk;
 use duly_store::journal::{self, Kind, Options, RecordView, ReplayFault, Report};
 use duly_store::{Directory, Error, FreshIdentity};
 
-use super::stepped::SMALL;
+use super::server::SMALL;
 
 /// The bytes of a record before its facts.
 const RECORD_HEADER: u32 = 56;

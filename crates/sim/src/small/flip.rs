@@ -12,6 +12,7 @@ use duly_store::journal::Kind;
 use super::cut::pictures;
 use super::digest::{Record, digest_of, read_back};
 use super::many;
+use super::server::DIRECTORY;
 use crate::counters::Counters;
 
 const NAME: &str = "small flip";
@@ -147,7 +148,7 @@ impl Case<'_> {
         let hit = records.iter().filter(|record| record.segment == self.segment);
         let before = hit.clone().filter(|record| record.end() > byte).count();
         let kept = &records[..records.len() - before];
-        if back.digest != digest_of(*b"small-01", kept) {
+        if back.digest != digest_of(DIRECTORY, kept) {
             return Some(format!("{} records should be left", kept.len()));
         }
         counters.add("cut", 1);

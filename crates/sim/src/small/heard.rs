@@ -13,9 +13,9 @@ use duly_engine::id::{Outcome, QueueName};
 use duly_engine::limits::TIMELINE_EVENTS;
 use duly_engine::queue::Policy;
 use duly_engine::time::Time;
-use duly_store::Error;
 
-use super::stepped::Stepped;
+use super::server::Server;
+use crate::world::Death;
 
 /// Everything that was told so far.
 #[derive(Clone, Debug, Default)]
@@ -85,8 +85,14 @@ impl Heard {
         self.deadlines.insert(at, deadline.clone());
     }
 
+    /// How many things were told that can be checked.
+    pub(super) fn count(&self) -> u64 {
+        let told = self.deadlines.len() + self.attempts.len() + self.remembered.len();
+        (told + self.erased.len() + self.policies.len()) as u64
+    }
+
     /// Asks a server about all of it; says what does not hold any more.
-    pub(crate) fn check(&self, server: &mut Stepped) -> Result<Vec<String>, Error> {
+    pub(crate) fn check(&self, server: &mut Server) -> Result<Vec<String>, Death> {
         let mut broken = Vec::new();
         for (at, told) in &self.deadlines {
             match server.ask_one(Command::Get(at.clone()))? {
@@ -111,7 +117,7 @@ impl Heard {
         }
         // Last, for it changes things.
         for (at, (outcome, until)) in &self.remembered {
-            if *until <= server.wall() || self.may_be_erased(at) || self.may_be_scheduled(at) {
+            if *until <= server.now() || self.may_be_erased(at) || self.may_be_scheduled(at) {
                 continue;
             }
             let born = server.ask_one(Command::Schedule(Schedule {

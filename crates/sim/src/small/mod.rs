@@ -7,11 +7,10 @@
 mod cut;
 mod digest;
 mod flip;
-mod folder;
 mod heard;
+mod io;
 mod many;
-mod random;
-mod stepped;
+mod server;
 mod story;
 
 use clap::{Args, Subcommand};
@@ -37,6 +36,8 @@ enum World {
     Cut,
     /// Every bit of a journal flipped.
     Flip,
+    /// Every call of a script to the disk failed.
+    Io,
 }
 
 /// Tries all of a small world.
@@ -45,5 +46,6 @@ pub(crate) fn run(small: &Small) -> anyhow::Result<Counters> {
     match small.world {
         World::Cut => cut::run(small.seed, times),
         World::Flip => flip::run(small.seed, times),
+        World::Io => io::run(small.seed, times),
     }
 }

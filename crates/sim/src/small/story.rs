@@ -1,6 +1,6 @@
 //! A story: everything that can happen to deadlines, in an order that follows from a seed.
 //!
-//! It plays clients, workers, targets and an operator against a [`Stepped`] server, one operation a
+//! It plays clients, workers, targets and an operator against a [`Server`] server, one operation a
 //! turn, and remembers what it has been told. What it was told must be there after any accident:
 //! [`Heard::check`] says whether that is so. It never looks at anything but answers.
 
@@ -12,11 +12,11 @@ use duly_engine::deadline::{DeliveryState, Payload, PayloadKind};
 use duly_engine::id::{Key, Outcome, QueueName};
 use duly_engine::queue::{DecideAt, Policy, Target, Webhook};
 use duly_engine::time::Span;
-use duly_store::Error;
 
 use super::heard::Heard;
-use super::random::Random;
-use super::stepped::Stepped;
+use super::server::Server;
+use crate::dice::Dice;
+use crate::world::Death;
 
 /// The queues of every story, one for each way of acting.
 const QUEUES: [&str; 6] = ["orders", "hooks", "ledger", "carts", "slow", "held"];
@@ -26,7 +26,7 @@ const PULLED: [&str; 3] = ["orders", "slow", "held"];
 
 /// One story.
 pub(crate) struct Story {
-    random: Random,
+    dice: Dice,
     /// Scheduled so far.
     keys: u64,
     /// Deliveries in somebody's hands.
@@ -38,11 +38,11 @@ pub(crate) struct Story {
 impl Story {
     /// The story of this seed.
     pub(crate) fn new(seed: u64) -> Story {
-        Story { random: Random::new(seed), keys: 0, held: Vec::new(), heard: Heard::default() }
+        Story { dice: Dice::new(seed), keys: 0, held: Vec::new(), heard: Heard::default() }
     }
 
     /// Creates the queues: the first turn.
-    pub(crate) fn begin(&mut self, server: &mut Stepped) -> Result<(), Error> {
+    pub(crate) fn begin(&mut self, server: &mut Server) -> Result<(), Death> {
         for name in QUEUES {
             let put = Command::PutQueue {
                 queue: queue(name),
@@ -57,10 +57,10 @@ impl Story {
     }
 
     /// One turn.
-    pub(crate) fn turn(&mut self, server: &mut Stepped) -> Result<(), Error> {
-        match self.random.below(100) {
+    pub(crate) fn turn(&mut self, server: &mut Server) -> Result<(), Death> {
+        match self.dice.below(100) {
             0..=27 => {
-                let several = 1 + self.random.below(2);
+                let several = 1 + self.dice.below(2);
                 let commands = (0..several).map(|_| self.schedule()).collect();
                 self.ask(server, commands).map(drop)
             }
@@ -77,7 +77,7 @@ impl Story {
                 self.ask(server, vec![extend]).map(drop)
             }
             47..=50 => {
-                let span = Span::from_secs(self.random.below(4) * 60);
+                let span = Span::from_secs(self.dice.below(4) * 60);
                 let freeze = Command::Freeze { at: self.known(), span };
                 self.ask(server, vec![freeze]).map(drop)
             }
@@ -96,57 +96,57 @@ impl Story {
                 self.ask(server, vec![get]).map(drop)
             }
             _ => {
-                let most = self.random.pick(&[1_000, 20_000, 300_000]);
-                server.pass(Span::from_millis(1 + self.random.below(most)));
+                let most = *self.dice.pick(&[1_000, 20_000, 300_000]);
+                server.pass(Span::from_millis(1 + self.dice.below(most)));
                 server.work()
             }
         }?;
-        self.take_attempts(server);
-        Ok(())
+        self.take_attempts(server)
     }
 
     /// Asks, and remembers what is told.
     pub(crate) fn ask(
         &mut self,
-        server: &mut Stepped,
+        server: &mut Server,
         commands: Vec<Command>,
-    ) -> Result<Vec<Answer>, Error> {
+    ) -> Result<Vec<Answer>, Death> {
         self.heard.asking(&commands);
         let answers = server.ask(commands)?;
         self.heard.told(&answers);
         Ok(answers)
     }
 
-    fn take_attempts(&mut self, server: &mut Stepped) {
-        for attempt in server.attempts() {
+    fn take_attempts(&mut self, server: &mut Server) -> Result<(), Death> {
+        for attempt in server.attempts()? {
             for delivery in &attempt.deliveries {
                 self.heard.attempt(delivery);
             }
             self.held.extend(attempt.deliveries);
         }
+        Ok(())
     }
 
     // What is asked.
 
     fn schedule(&mut self) -> Command {
-        let is_new = self.keys < 4 || self.random.below(4) > 0;
+        let is_new = self.keys < 4 || self.dice.below(4) > 0;
         let at = if is_new { self.new_key() } else { self.known() };
         let modes = [IfExists::Keep, IfExists::Renew, IfExists::Replace, IfExists::Fail];
-        let priority = (self.random.below(4) == 0).then(|| u32::try_from(self.random.below(2000)));
+        let priority = (self.dice.below(4) == 0).then(|| u32::try_from(self.dice.below(2000)));
         Command::Schedule(Schedule {
             payload: self.payload(&at),
             at,
             when: When::After(self.span(1, 500)),
             priority: priority.map(|number| number.expect("a small number")),
-            if_exists: self.random.pick(&modes),
+            if_exists: *self.dice.pick(&modes),
             allow_past: false,
         })
     }
 
     fn payload(&mut self, at: &Address) -> Option<Payload> {
-        let length = usize::try_from(self.random.below(160)).expect("a small number");
+        let length = usize::try_from(self.dice.below(160)).expect("a small number");
         let filling = "x".repeat(length);
-        match self.random.below(4) {
+        match self.dice.below(4) {
             0 => None,
             1 => {
                 let bytes =
@@ -161,8 +161,8 @@ impl Story {
     }
 
     fn settle(&mut self) -> Command {
-        let outcome = self.random.pick(&["paid", "cancelled_by_customer", "refused"]);
-        let is_early = self.random.below(8) == 0;
+        let outcome = *self.dice.pick(&["paid", "cancelled_by_customer", "refused"]);
+        let is_early = self.dice.below(8) == 0;
         Command::Settle(Settle {
             at: if is_early { self.new_key() } else { self.known() },
             outcome: Outcome::new(outcome).expect("a good outcome"),
@@ -171,9 +171,9 @@ impl Story {
         })
     }
 
-    fn lease(&mut self, server: &mut Stepped) -> Result<(), Error> {
-        let queue = queue(self.random.pick(&PULLED));
-        let max = usize::try_from(1 + self.random.below(8)).expect("a small number");
+    fn lease(&mut self, server: &mut Server) -> Result<(), Death> {
+        let queue = queue(self.dice.pick::<&str>(&PULLED));
+        let max = usize::try_from(1 + self.dice.below(8)).expect("a small number");
         let span = self.span(5, 300);
         let answers = self.ask(server, vec![Command::Lease { queue, max, span }])?;
         for answer in answers {
@@ -184,19 +184,19 @@ impl Story {
         Ok(())
     }
 
-    fn verdict(&mut self, server: &mut Stepped) -> Result<(), Error> {
+    fn verdict(&mut self, server: &mut Server) -> Result<(), Death> {
         if self.held.is_empty() {
             return Ok(());
         }
-        let index = self.random.below(self.held.len() as u64);
+        let index = self.dice.below(self.held.len() as u64);
         let held = self.held.swap_remove(usize::try_from(index).expect("an index"));
         let (delivery, token) = (held.id, held.token);
-        if self.random.below(6) == 0 {
+        if self.dice.below(6) == 0 {
             let touch = Command::Touch { delivery, token, span: self.span(10, 600) };
             self.held.push(held);
             return self.ask(server, vec![touch]).map(drop);
         }
-        let verdict = match self.random.below(8) {
+        let verdict = match self.dice.below(8) {
             0..=3 => Verdict::Done,
             4 => Verdict::Superseded,
             5 => Verdict::Dead { error: "410 Gone".into() },
@@ -207,9 +207,9 @@ impl Story {
     }
 
     /// Somebody looks through the dead deliveries of a queue and gives them up for good, but for one.
-    fn clear_dead(&mut self, server: &mut Stepped) -> Result<(), Error> {
+    fn clear_dead(&mut self, server: &mut Server) -> Result<(), Death> {
         let scan = Command::Scan(Scan {
-            queue: queue(self.random.pick(&QUEUES)),
+            queue: queue(self.dice.pick::<&str>(&QUEUES)),
             from_slot: 0,
             filter: Filter { delivery: Some(DeliveryState::Dead), ..Filter::default() },
             after: None,
@@ -228,26 +228,26 @@ impl Story {
         commands.into_iter().try_for_each(|erase| self.ask(server, vec![erase]).map(drop))
     }
 
-    fn pause(&mut self, server: &mut Stepped) -> Result<(), Error> {
-        let queue = queue(self.random.pick(&QUEUES));
-        let on = self.random.below(4) == 0;
+    fn pause(&mut self, server: &mut Server) -> Result<(), Death> {
+        let queue = queue(self.dice.pick::<&str>(&QUEUES));
+        let on = self.dice.below(4) == 0;
         let (deliveries, lapses) =
-            if self.random.below(2) == 0 { (Some(on), None) } else { (None, Some(on)) };
+            if self.dice.below(2) == 0 { (Some(on), None) } else { (None, Some(on)) };
         self.ask(server, vec![Command::Pause { queue, deliveries, lapses }]).map(drop)
     }
 
-    fn shift(&mut self, server: &mut Stepped) -> Result<(), Error> {
-        let from = server.wall();
-        let queue = queue(self.random.pick(&QUEUES));
+    fn shift(&mut self, server: &mut Server) -> Result<(), Death> {
+        let from = server.now();
+        let queue = queue(self.dice.pick::<&str>(&QUEUES));
         let to = from.plus(Span::from_mins(5));
         let shift = Command::Shift { queue, from, to, by_ms: 30_000 };
         self.ask(server, vec![shift]).map(drop)
     }
 
-    fn change_policy(&mut self, server: &mut Stepped) -> Result<(), Error> {
-        let name = self.random.pick(&QUEUES);
+    fn change_policy(&mut self, server: &mut Server) -> Result<(), Death> {
+        let name = *self.dice.pick(&QUEUES);
         let mut policy = policy(name);
-        policy.grace = Span::from_millis(self.random.below(5) * 500);
+        policy.grace = Span::from_millis(self.dice.below(5) * 500);
         let put =
             Command::PutQueue { queue: queue(name), policy: Box::new(policy), declared: None };
         self.ask(server, vec![put]).map(drop)
@@ -262,12 +262,12 @@ impl Story {
 
     fn known(&mut self) -> Address {
         // The latest are asked for most.
-        let back = self.random.below(24).min(self.keys.max(1) - 1);
+        let back = self.dice.below(24).min(self.keys.max(1) - 1);
         key(self.keys.max(1) - back)
     }
 
     fn span(&mut self, from_secs: u64, to_secs: u64) -> Span {
-        Span::from_secs(from_secs + self.random.below(to_secs - from_secs))
+        Span::from_secs(from_secs + self.dice.below(to_secs - from_secs))
     }
 }
 

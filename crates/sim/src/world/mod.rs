@@ -144,9 +144,11 @@ pub(crate) struct Written {
 /// The process ended by itself.
 #[derive(Debug)]
 pub(crate) struct Death {
-    what: &'static str,
+    pub(crate) what: &'static str,
     pub(crate) why: Error,
 }
+
+impl std::error::Error for Death {}
 
 impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

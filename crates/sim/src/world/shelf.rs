@@ -16,7 +16,7 @@ use duly_engine::queue::Policy;
 use duly_store::archive::{Filter, Item};
 
 /// What the archive holds durably.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Shelf {
     records: BTreeMap<(DeadlineId, Generation), Deadline>,
     /// The latest number a key was given, and those before it.

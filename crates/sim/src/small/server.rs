@@ -1,0 +1,163 @@
+//! A server to ask: a [`World`] whose duties are done in turn, each step made durable before the next.
+//!
+//! The archive takes what it is fed only when a story says so, so that final records stay in memory
+//! for a while. Any call to the disk may fail, and then this server is gone: nothing is tried twice.
+
+use duly::driver::Attempt;
+use duly::driver::open::StoreSettings;
+use duly_engine::answer::Answer;
+use duly_engine::command::Command;
+use duly_engine::limits::Limits;
+use duly_engine::time::{Span, Time};
+use duly_store::disk::MemoryDisk;
+
+use crate::world::{Death, Duty, Settings, World};
+
+/// A journal of the smallest segments there are, cleaned early.
+pub(crate) const SMALL: StoreSettings =
+    StoreSettings { segment_bytes: 16 << 10, reserve: 5, keep_bytes: 40 << 10 };
+
+/// What every directory is called, so that the same story gives the same bytes.
+pub(crate) const DIRECTORY: [u8; 8] = *b"small-01";
+
+/// More rounds than this are a loop that does not end.
+const ROUNDS: usize = 10_000;
+
+/// What a server does when it is asked: everything but the archive's duties.
+const SERVING: [Duty; 8] = [
+    Duty::Step,
+    Duty::Write,
+    Duty::Leave,
+    Duty::LookUp,
+    Duty::Found,
+    Duty::Clean,
+    Duty::Allocate,
+    Duty::Fill,
+];
+
+/// A server at work.
+pub(crate) struct Server {
+    world: World,
+    /// The disk after each release that was written, if somebody wants to know.
+    pub(crate) pictures: Option<Vec<MemoryDisk>>,
+}
+
+impl Server {
+    /// A machine with this disk, switched off.
+    pub(crate) fn over(disk: &MemoryDisk, store: StoreSettings) -> Server {
+        let mut world = World::new(Settings {
+            store,
+            limits: Limits::default(),
+            look_every: Span::from_secs(10),
+            identity: u64::from_be_bytes(DIRECTORY),
+        });
+        world.disk = disk.clone();
+        Server { world, pictures: None }
+    }
+
+    /// Opens the directory and begins to serve.
+    pub(crate) fn open(&mut self) -> Result<(), Death> {
+        self.world.open()?;
+        self.work()
+    }
+
+    /// The same machine when the process is gone; with a seed, when the power was gone too, and that
+    /// decides how much is left of what was not synced. This one stays as it is.
+    pub(crate) fn after_its_end(&self, power_cut: Option<u64>) -> Server {
+        let World { settings, disk, clocks, shelf, .. } = &self.world;
+        let mut server = Server::over(&disk.fork(), settings.store.clone());
+        server.world.clocks = clocks.clone();
+        server.world.shelf = shelf.clone();
+        match power_cut {
+            Some(seed) => server.world.disk.crash(seed),
+            None => server.world.disk.kill(),
+        }
+        server
+    }
+
+    /// What time it is.
+    pub(crate) fn now(&self) -> Time {
+        self.world.clocks.read().wall
+    }
+
+    /// Lets time go by; nothing happens in it until the next step.
+    pub(crate) fn pass(&mut self, span: Span) {
+        self.world.clocks.pass(span);
+    }
+
+    /// Asks, and works until the answers have left.
+    pub(crate) fn ask(&mut self, commands: Vec<Command>) -> Result<Vec<Answer>, Death> {
+        let mut answers = self.world.ask(commands);
+        for _ in 0..ROUNDS {
+            self.round(&SERVING)?;
+            if let Ok(mut reply) = answers.try_recv() {
+                for payload in reply.answers.iter_mut().flat_map(Answer::payloads_mut) {
+                    let read = reply.pins.read(payload);
+                    read.map_err(|why| Death { what: "read a payload", why })?;
+                }
+                return Ok(reply.answers);
+            }
+        }
+        panic!("an answer never comes");
+    }
+
+    /// Asks one thing.
+    pub(crate) fn ask_one(&mut self, command: Command) -> Result<Answer, Death> {
+        Ok(self.ask(vec![command])?.pop().expect("one command has one answer"))
+    }
+
+    /// Lets everything but the archive go its way until nothing is to be done at this time.
+    pub(crate) fn work(&mut self) -> Result<(), Death> {
+        self.rest(&SERVING)
+    }
+
+    /// Lets all of it go its way.
+    pub(crate) fn archive(&mut self) -> Result<(), Death> {
+        self.rest(&Duty::ALL)
+    }
+
+    /// The attempts that were handed out since somebody looked.
+    pub(crate) fn attempts(&mut self) -> Result<Vec<Attempt>, Death> {
+        let mut attempts = Vec::new();
+        for (mut attempt, pins) in self.world.attempts() {
+            for delivery in &mut attempt.deliveries {
+                let read = pins.read(&mut delivery.payload);
+                read.map_err(|why| Death { what: "read a payload", why })?;
+            }
+            attempts.push(attempt);
+        }
+        Ok(attempts)
+    }
+
+    fn rest(&mut self, duties: &[Duty]) -> Result<(), Death> {
+        for _ in 0..ROUNDS {
+            if !self.round(duties)? {
+                return Ok(());
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    /// Does each duty that there is to do, once; false if there was none.
+    fn round(&mut self, duties: &[Duty]) -> Result<bool, Death> {
+        let mut has_worked = false;
+        let calls = self.world.disk.calls();
+        for &duty in duties {
+            if !self.world.can(duty) {
+                continue;
+            }
+            has_worked = true;
+            self.world.perform(duty)?;
+            // Nothing but a write touches the disk between a step and its leaving.
+            if duty == Duty::Leave
+                && self.world.disk.calls() > calls
+                && let Some(pictures) = &mut self.pictures
+            {
+                let picture = self.world.disk.fork();
+                picture.kill();
+                pictures.push(picture);
+            }
+        }
+        Ok(has_worked)
+    }
+}
