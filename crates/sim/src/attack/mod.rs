@@ -7,6 +7,7 @@
 
 mod ask;
 mod client;
+mod clock;
 mod kill;
 mod load;
 mod moment;
@@ -35,6 +36,8 @@ use crate::{linearize, zoo};
 pub(crate) enum Attack {
     /// SIGKILL at random moments, also while it starts.
     Kill(Options),
+    /// The wall clock set both ways, a little and far; what the watchdog must see and must not.
+    Clock(Options),
 }
 
 /// How an attack goes.
@@ -59,6 +62,7 @@ pub(crate) struct Options {
 pub(crate) fn run(attack: &Attack) -> anyhow::Result<Counters> {
     match attack {
         Attack::Kill(options) => kill::run(options),
+        Attack::Clock(options) => clock::run(options),
     }
 }
 

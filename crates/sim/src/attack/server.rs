@@ -159,10 +159,21 @@ impl Server {
         self.address
     }
 
+    /// Its process.
+    pub(super) fn id(&self) -> Pid {
+        self.id
+    }
+
     /// A connection to it.
     pub(super) fn connect(&self) -> anyhow::Result<Connection> {
         let connection = Connection::open(self.address);
         connection.with_context(|| format!("cannot connect; its log: {}", last_words(&self.log)))
+    }
+
+    /// Its log, from the first start in its folder on. What it does may be heard of sooner than read
+    /// here.
+    pub(super) fn log_text(&self) -> anyhow::Result<String> {
+        fs::read_to_string(&self.log).context("the server has no log")
     }
 
     /// Sends it a signal; one that has ended takes none.
