@@ -191,6 +191,13 @@ impl Engine {
         no.is_some_and(|no| self.state.queue(no).policy.target == Target::Pull)
     }
 
+    /// A worker waits for something to lease from this queue: somebody acts on what lapses there.
+    pub fn worker_waits(&mut self, queue: &QueueName) {
+        if let Some(no) = self.state.queue_no(queue) {
+            self.state.queue_mut(no).last_leased_at = Some(self.now);
+        }
+    }
+
     /// After a failed attempt: the next one, or the end.
     pub(crate) fn retry_or_die(
         &mut self,

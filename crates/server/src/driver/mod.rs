@@ -220,6 +220,7 @@ impl Driver {
                 self.backlog.extend(places.zip(commands));
             }
             Message::Lease(wait) => {
+                self.parts.engine.worker_waits(&wait.queue);
                 let workers = self.waiting.entry(wait.queue.clone()).or_default();
                 workers.insert(wait.number, wait);
             }
@@ -327,6 +328,7 @@ impl Driver {
     fn leave(&mut self, queue: &QueueName, number: u64) {
         let Some(workers) = self.waiting.get_mut(queue) else { return };
         if let Some(Wait { ask, .. }) = workers.remove(&number) {
+            self.parts.engine.worker_waits(queue);
             let answers = vec![Answer::Leased(Vec::new())];
             self.answered.push(Answered::new(ask.reply, ask.permit, answers));
         }

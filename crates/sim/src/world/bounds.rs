@@ -99,6 +99,26 @@ fn a_worker_whose_time_is_over_gets_nothing_or_what_was_just_handed_out() {
 }
 
 #[test]
+fn a_worker_that_only_waits_counts_as_somebody_who_acts() {
+    let mut world = begun();
+    let first = schedule("k", HOUR, 10, IfExists::Keep);
+    let acts = |answers: Vec<Answer>| match &answers[..] {
+        [Answer::Scheduled { nobody_acts, .. }] => !nobody_acts,
+        other => panic!("{other:?}"),
+    };
+    assert!(!acts(answers(&mut world, vec![first.clone()])), "nobody has come yet");
+    let (number, _early) = wait(&mut world, 1);
+    assert!(acts(answers(&mut world, vec![first.clone()])), "a worker waits");
+    world.clocks.pass(Span::from_mins(9));
+    world.leave(&orders(), number);
+    settle_down(&mut world);
+    world.clocks.pass(Span::from_mins(9));
+    assert!(acts(answers(&mut world, vec![first.clone()])), "it has left nine minutes ago");
+    world.clocks.pass(Span::from_mins(2));
+    assert!(!acts(answers(&mut world, vec![first])), "eleven minutes ago");
+}
+
+#[test]
 fn records_with_long_stories_are_stated_anew_over_several_steps() {
     let mut world = begun();
     answers(
