@@ -109,9 +109,11 @@ impl Release {
     }
 
     /// Writes and syncs what is to be written, then lets everything go. After an error nothing has
-    /// left, and nothing may be written any more.
+    /// left, and nothing may be written any more. What has not left is still here: dropping it would
+    /// tell those who wait that the server stops and knows nothing of what they asked, but what was
+    /// written may be found after the restart. So the process must end while it is held.
     pub fn leave(
-        mut self,
+        &mut self,
         writer: &mut Writer,
         vitals: &Vitals,
         outlet: &mut impl Outlet,
@@ -151,16 +153,16 @@ impl Release {
         }
     }
 
-    fn tell(self, outlet: &mut impl Outlet) {
+    fn tell(&mut self, outlet: &mut impl Outlet) {
         // Answers first: somebody waits for them.
-        for answered in self.answered {
+        for answered in self.answered.drain(..) {
             answered.leave(&self.pins);
         }
         if !self.lapsed.is_empty() {
             outlet.lapsed(&self.lapsed);
         }
         let mut to_archive = Vec::new();
-        for effect in self.effects {
+        for effect in self.effects.drain(..) {
             match effect {
                 Effect::Attempt { target, deliveries } => {
                     outlet.attempt(Attempt { target, deliveries }, &self.pins);
@@ -173,12 +175,12 @@ impl Release {
             effects: to_archive,
             last_seq: self.last_seq,
             pins: self.pins.clone(),
-            retention: self.retention,
+            retention: self.retention.take(),
         });
-        for wanted in self.wanted {
+        for wanted in self.wanted.drain(..) {
             outlet.look_up(wanted);
         }
-        if let Some(errand) = self.errand {
+        if let Some(errand) = self.errand.take() {
             outlet.clean(errand, &self.pins);
         }
     }
@@ -221,5 +223,72 @@ impl Feed {
             PayloadAt::None | PayloadAt::Here(_) | PayloadAt::Gone => (0, 0),
         });
         payloads.into_iter().try_for_each(|payload| self.pins.read(payload))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use duly_store::disk::{Fault, MemoryDisk};
+    use duly_store::journal::{self, Journal, Kind, Options};
+    use duly_store::{Directory, FreshIdentity};
+    use tokio::sync::Semaphore;
+    use tokio::sync::oneshot::{self, error::TryRecvError};
+
+    use super::*;
+
+    /// Takes everything and keeps nothing.
+    struct Nowhere;
+
+    impl Outlet for Nowhere {
+        fn writing(&mut self, _: usize) {}
+        fn synced(&mut self) {}
+        fn lapsed(&mut self, _: &[Time]) {}
+        fn attempt(&mut self, _: Attempt, _: &Pins) {}
+        fn notice(&mut self, _: &Notice) {}
+        fn feed(&mut self, _: Feed) {}
+        fn look_up(&mut self, _: Wanted) {}
+        fn clean(&mut self, _: Errand, _: &Pins) {}
+    }
+
+    #[test]
+    fn whoever_waits_for_what_could_not_be_synced_hears_nothing_at_all() {
+        let mut failed = 0;
+        for nth in 1.. {
+            let disk = MemoryDisk::new();
+            let identity = FreshIdentity { id: *b"release!", hash_seed: [7; 16] };
+            let directory =
+                Directory::open(Arc::new(disk.clone()), identity).expect("the disk is well");
+            let options = Options { segment_bytes: 16 << 10, reserve: 2 };
+            let opened = journal::open(&directory, options, &mut |_| Ok(()));
+            let Journal { mut placer, mut writer, mut allocator, .. } = opened.expect("it is new");
+            while placer.roll().is_err() {
+                allocator.tick().expect("the disk is well");
+            }
+            let record = placer.place(Kind::Base, placer.next_seq(), 1, 1_000, vec![0; 64]);
+            let (reply, mut heard) = oneshot::channel();
+            let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("it is free");
+            let mut release = Release {
+                last_seq: record.last_seq(),
+                records: vec![record],
+                is_written: false,
+                effects: Vec::new(),
+                answered: vec![Answered::new(reply, permit, vec![Answer::Erased])],
+                wanted: Vec::new(),
+                errand: None,
+                lapsed: Vec::new(),
+                retention: None,
+                pins: Pins::of(&placer),
+            };
+            disk.fail(disk.calls() + nth, Fault::Io);
+            if release.leave(&mut writer, &Vitals::default(), &mut Nowhere).is_ok() {
+                assert!(heard.try_recv().is_ok(), "it is durable, and so it is told");
+                break;
+            }
+            failed += 1;
+            assert_eq!(heard.try_recv().err(), Some(TryRecvError::Empty), "call {nth} failed");
+        }
+        assert!(failed >= 2, "a write and a sync can fail, not only {failed} calls");
     }
 }

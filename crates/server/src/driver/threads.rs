@@ -268,7 +268,7 @@ fn allocate(allocator: &mut Allocator, nudged: &Receiver<()>) {
 // The journal.
 
 fn journal(mut writer: Writer, to_write: &Receiver<Release>, vitals: &Vitals, mut ways: Ways) {
-    while let Ok(release) = to_write.recv() {
+    while let Ok(mut release) = to_write.recv() {
         if let Err(NotDurable { what, why }) = release.leave(&mut writer, vitals, &mut ways) {
             fail(what, &why);
         }

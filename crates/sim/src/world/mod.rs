@@ -469,7 +469,7 @@ impl World {
 
     fn let_go(&mut self) -> Result<Seq, Death> {
         let up = self.up();
-        let release = up.releases.pop_front().expect("there is one that is written");
+        let mut release = up.releases.pop_front().expect("there is one that is written");
         up.is_written = false;
         let last_seq = release.last_seq();
         release
