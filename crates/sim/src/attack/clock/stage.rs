@@ -232,13 +232,12 @@ impl Stage {
         Ok(self.ask_path("POST", "/v1/clock/confirm", &Value::Null)?.0)
     }
 
-    /// Schedules a deadline.
+    /// Schedules a deadline; when it was written.
     pub(super) fn schedule(&mut self, key: &str, after_ms: u64) -> anyhow::Result<u64> {
         let body = json!({ "after": format!("{after_ms}ms") });
         let (status, answer) = self.ask("PUT", &format!("/deadlines/{key}"), &body)?;
         ensure!(status == 201, "schedule {key}: {answer}");
-        let at = self.learn(key, &answer["deadline"])?;
-        Ok(at)
+        self.learn(key, &answer["deadline"])
     }
 
     /// A settle that must win.
@@ -252,7 +251,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Reads a deadline: its state, and when it was or is to be over.
+    /// Reads a deadline.
     pub(super) fn read(&mut self, key: &str) -> anyhow::Result<Value> {
         let (status, answer) = self.ask("GET", &format!("/deadlines/{key}"), &Value::Null)?;
         self.check(status == 200, || format!("{key} is lost: {answer}"));
@@ -276,16 +275,9 @@ impl Stage {
 
     /// Looks at the clock until journal time is beyond this.
     pub(super) fn wait_until(&mut self, time: u64) -> anyhow::Result<()> {
-        self.wait_for(|stage| Ok(stage.clock()?.now > time))
-    }
-
-    fn wait_for(
-        &mut self,
-        mut is_so: impl FnMut(&mut Stage) -> anyhow::Result<bool>,
-    ) -> anyhow::Result<()> {
         let begun = Instant::now();
-        while !is_so(self)? {
-            ensure!(begun.elapsed() < PATIENCE, "nothing happens, for twenty seconds");
+        while self.clock()?.now <= time {
+            ensure!(begun.elapsed() < PATIENCE, "time stands still, for twenty seconds");
             thread::sleep(LOOK_EVERY);
         }
         Ok(())
