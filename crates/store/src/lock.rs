@@ -72,7 +72,8 @@ impl Directory {
         }
         // Its name may be there only because nobody has cut the power yet.
         disk.sync_dir("").map_err(fault("sync the data directory", ""))?;
-        let mut bytes = [0; IDENTITY_BYTES];
+        // One more than there should be, so that a longer file is seen.
+        let mut bytes = [0; IDENTITY_BYTES + 1];
         let length = disk
             .open(IDENTITY, Open::Existing)
             .and_then(|file| read_whole(file.as_ref(), &mut bytes, 0))

@@ -171,14 +171,17 @@ impl RecordHeader {
             SEAL => None,
             _ => return None,
         };
+        let (first_seq, count) = (u64_at(bytes, 16), u32_at(bytes, 40));
+        // There is no sequence after the last one.
+        first_seq.checked_add(count.into())?;
         Some(RecordHeader {
             crc: u32_at(bytes, 0),
             length: u32_at(bytes, 4),
             incarnation,
-            first_seq: u64_at(bytes, 16),
+            first_seq,
             time_ms: u64_at(bytes, 24),
             durable_seq: u64_at(bytes, 32),
-            count: u32_at(bytes, 40),
+            count,
             link: u32_at(bytes, 44),
             kind,
         })

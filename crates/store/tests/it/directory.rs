@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use duly_store::disk::{Disk, MemoryDisk, RealDisk};
+use duly_store::disk::{Disk, MemoryDisk, Open, RealDisk};
 use duly_store::{Directory, Error, FreshIdentity};
 
 use crate::clerk::{Clerk, IDENTITY};
@@ -79,6 +79,17 @@ fn a_newer_format_is_refused_by_name() {
     let opened = Directory::open(Arc::new(disk), IDENTITY);
     assert!(matches!(opened, Err(Error::NewerFormat { found: 2, known: 1, .. })), "{opened:?}");
     assert_eq!(opened.err().map(|error| error.exit_status()), Some(65));
+}
+
+#[test]
+fn an_identity_with_something_behind_it_is_damaged() {
+    let disk = MemoryDisk::new();
+    drop(Directory::open(Arc::new(disk.clone()), IDENTITY).expect("the disk is good"));
+    let whole = disk.contents("identity").expect("it was written");
+    let file = disk.open("identity", Open::Existing).expect("it is there");
+    file.write_at(b"!", whole.len() as u64).expect("memory takes everything");
+    let opened = Directory::open(Arc::new(disk), IDENTITY);
+    assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
 }
 
 #[test]
