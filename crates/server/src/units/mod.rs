@@ -142,7 +142,7 @@ pub fn show_instant(time: Time) -> String {
 fn parse_duration(text: &str) -> Result<i128, BadUnit> {
     if !text.is_empty() && text.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(bad_duration(
-            format!("{text:?} has no unit"),
+            format!("{:?} has no unit", shortened(text)),
             "write \"30m\" or \"30s\"; a JSON number without quotes is in seconds",
         ));
     }
@@ -154,13 +154,13 @@ fn parse_duration(text: &str) -> Result<i128, BadUnit> {
     })?;
     if span.get_years() != 0 || span.get_months() != 0 {
         return Err(bad_duration(
-            format!("{text:?} has calendar months or years, whose length varies"),
+            format!("{:?} has calendar months or years, whose length varies", shortened(text)),
             "write days (\"30d\"); a minute in ISO 8601 is \"PT1M\", not \"P1M\"",
         ));
     }
     if span.get_microseconds() != 0 || span.get_nanoseconds() != 0 {
         return Err(bad_duration(
-            format!("{text:?} is not a whole number of milliseconds"),
+            format!("{:?} is not a whole number of milliseconds", shortened(text)),
             "the shortest unit is \"1ms\"",
         ));
     }
@@ -180,7 +180,7 @@ fn parse_instant(text: &str) -> Result<Time, BadUnit> {
         .parse()
         .map_err(|_| bad_instant(format!("{:?} is no instant with an offset", shortened(text))))?;
     let millis = u64::try_from(stamp.as_millisecond())
-        .map_err(|_| bad_instant(format!("{text:?} is before 1970")))?;
+        .map_err(|_| bad_instant(format!("{:?} is before 1970", shortened(text))))?;
     Ok(Time::from_millis(millis))
 }
 

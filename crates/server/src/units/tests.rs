@@ -66,6 +66,15 @@ fn what_could_be_misread_as_a_duration_is_refused_with_a_hint() {
 }
 
 #[test]
+fn what_is_wrong_is_not_shown_back_whole() {
+    for long in ["1".repeat(5_000), format!("{}y", "1".repeat(4)), format!("{}µs", "1".repeat(9))]
+    {
+        let bad = duration(&long).expect_err("it is no duration");
+        assert!(bad.why.len() < 200, "{bad}");
+    }
+}
+
+#[test]
 fn a_shift_may_go_backward() {
     assert_eq!(WrittenDuration::from("-5m").signed_millis(), Ok(-300_000));
     assert_eq!(WrittenDuration::from("5m").signed_millis(), Ok(300_000));

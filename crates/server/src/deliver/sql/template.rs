@@ -65,6 +65,10 @@ enum Piece {
 impl Template {
     /// Reads a statement.
     pub fn parse(statement: &str) -> Result<Template, String> {
+        if statement.contains('\0') {
+            // SQLite would take what stands before it for the whole statement.
+            return Err("has a NUL character in it".to_owned());
+        }
         let mut template = Template { pieces: Vec::new(), parameters: Vec::new() };
         let mut first_word = String::new();
         let mut ended = false;
@@ -84,12 +88,16 @@ impl Template {
                     // A PostgreSQL cast.
                     chars.next();
                 }
-                ':' if next.is_some_and(begins_name) => {
+                // What no parameter is called may be one for a database: it would be bound to nothing.
+                ':' if next.is_some_and(|next| {
+                    next.is_alphanumeric() || next == '_' || !next.is_ascii()
+                }) =>
+                {
                     let parameter = template.named(&name(&mut chars))?;
                     template.pieces.push(Piece::Parameter(parameter));
                     continue;
                 }
-                '?' | '@' | '$' => {
+                '?' | '@' | '$' | '#' => {
                     return Err(format!("'{char}' is not understood; parameters are like :key"));
                 }
                 ';' => ended = true,
@@ -260,8 +268,12 @@ mod tests {
             ("UPDATE o SET a=?", "'?' is not understood"),
             ("UPDATE o SET a=$1", "'$' is not understood"),
             ("UPDATE o SET a=@key", "'@' is not understood"),
+            ("UPDATE o SET a=#key", "'#' is not understood"),
+            ("UPDATE o SET a=:5th", "no parameter is called :5th"),
+            ("UPDATE o SET a=:\u{20ac}", "no parameter is called :"),
             ("UPDATE o SET a='open", "without its closing '"),
             ("UPDATE o SET a=\"open", "without its closing \""),
+            ("UPDATE o SET a=1\0 WHERE b=:key", "a NUL character"),
             ("UPDATE o SET a=1 /* open", "without its closing */"),
             ("UPDATE o SET a=1 /*/", "without its closing */"),
         ] {
