@@ -8,6 +8,7 @@ mod attack;
 mod counters;
 #[allow(dead_code, reason = "the runs that roll them come next")]
 mod dice;
+mod fuzz;
 mod history;
 mod linearize;
 mod small;
@@ -47,6 +48,18 @@ enum Way {
     /// Attacks the built binary, with an oracle that remembers what anybody was told.
     #[command(subcommand)]
     Attack(attack::Attack),
+    /// Feeds every parser and decoder what nobody would write.
+    Fuzz {
+        /// How often, all together.
+        #[arg(long, default_value_t = fuzz::EXECUTIONS)]
+        executions: u64,
+        /// Only this parser.
+        #[arg(long)]
+        target: Option<String>,
+        /// Where the choices come from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -63,6 +76,7 @@ fn main() -> ExitCode {
         Way::Small(small) => small::run(&small),
         Way::History { file } => linearize::run(&file),
         Way::Attack(attack) => attack::run(&attack),
+        Way::Fuzz { executions, target, seed } => fuzz::run(executions, target.as_deref(), seed),
     };
     match done {
         Ok(counters) => counters.end(),

@@ -189,10 +189,11 @@ impl<'h> State<'h> {
             return Err("it was due at another time");
         }
         let mut checked = before;
-        if let Some(due) = due_before.or(if_due_ms) {
-            if !before.due.holds(due) && !call.rules.shifted {
-                return Err("it was due at another time");
-            }
+        if let Some(due) = due_before.or(if_due_ms)
+            && !before.due.holds(due)
+            && !call.rules.shifted
+        {
+            return Err("it was due at another time");
         }
         checked.due = Range::at(seen.due_ms);
         let life = checked.met(seen, call.rules)?;

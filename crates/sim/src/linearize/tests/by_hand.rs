@@ -43,13 +43,13 @@ impl Story {
     }
 
     #[track_caller]
-    fn is_right(self) {
+    fn must_be_right(self) {
         let judgement = check(&self.0);
         assert_eq!(judgement.troubles, Vec::<String>::new());
     }
 
     #[track_caller]
-    fn is_wrong(self, why: &str) {
+    fn must_be_wrong(self, why: &str) {
         let judgement = check(&self.0);
         assert_eq!(judgement.troubles.len(), 1, "it was accepted");
         assert!(judgement.troubles[0].contains(why), "{}", judgement.troubles[0]);
@@ -114,26 +114,26 @@ fn verdict(token: u64, verdict: Verdict) -> Asked {
 #[test]
 fn one_settle_wins() {
     let story = || Story::begun().told(2, 4, settle(PAID), won(3));
-    story().told(2, 4, settle(PAID), already(3)).is_right();
-    story().told(2, 4, settle(PAID), won(3)).is_wrong("it was not pending any more");
+    story().told(2, 4, settle(PAID), already(3)).must_be_right();
+    story().told(2, 4, settle(PAID), won(3)).must_be_wrong("it was not pending any more");
 }
 
 #[test]
 fn a_settle_that_was_told_stays() {
     let story = || Story::begun().told(2, 4, settle(PAID), won(3));
-    story().told(11, 12, Asked::Get, record(settled(3))).is_right();
+    story().told(11, 12, Asked::Get, record(settled(3))).must_be_right();
     story()
         .told(11, 12, Asked::Get, record(lapsed(10, Delivery::Ready, 0)))
-        .is_wrong("it was settled");
-    story().told(11, 12, Asked::Get, none()).is_wrong("it is there");
+        .must_be_wrong("it was settled");
+    story().told(11, 12, Asked::Get, none()).must_be_wrong("it is there");
 }
 
 #[test]
 fn a_schedule_that_was_told_stays() {
-    Story::begun().told(2, 3, Asked::Get, record(Phase::Pending)).is_right();
-    Story::begun().told(2, 3, Asked::Get, none()).is_wrong("it is there");
+    Story::begun().told(2, 3, Asked::Get, record(Phase::Pending)).must_be_right();
+    Story::begun().told(2, 3, Asked::Get, none()).must_be_wrong("it is there");
     let again = schedule(IfExists::Keep);
-    Story::begun().told(2, 3, again, made(1)).is_wrong("it was there already");
+    Story::begun().told(2, 3, again, made(1)).must_be_wrong("it was there already");
 }
 
 #[test]
@@ -143,39 +143,39 @@ fn a_read_never_goes_back() {
         let story = Story::begun().told(2, 9, settle(PAID), won(4));
         story.told(3, 5, Asked::Get, record(settled(4)))
     };
-    story().told(4, 7, Asked::Get, record(Phase::Pending)).is_right();
-    story().told(6, 7, Asked::Get, record(Phase::Pending)).is_wrong("it was settled");
+    story().told(4, 7, Asked::Get, record(Phase::Pending)).must_be_right();
+    story().told(6, 7, Asked::Get, record(Phase::Pending)).must_be_wrong("it was settled");
 }
 
 #[test]
 fn a_read_after_the_answer_is_not_stale() {
     let story = || Story::begun().told(2, 3, settle(PAID), won(2));
-    story().told(2, 5, Asked::Get, record(Phase::Pending)).is_right();
-    story().told(4, 5, Asked::Get, record(Phase::Pending)).is_wrong("it was settled");
+    story().told(2, 5, Asked::Get, record(Phase::Pending)).must_be_right();
+    story().told(4, 5, Asked::Get, record(Phase::Pending)).must_be_wrong("it was settled");
 }
 
 #[test]
 fn nothing_lapses_before_its_time() {
     let ready = |at| record(lapsed(at, Delivery::Ready, 0));
-    Story::begun().told(9, 10, Asked::Get, ready(10)).is_right();
-    Story::begun().told(10, 11, Asked::Get, ready(9)).is_wrong("before its time was over");
-    Story::begun().told(8, 9, Asked::Get, ready(10)).is_wrong("it lapsed in the future");
+    Story::begun().told(9, 10, Asked::Get, ready(10)).must_be_right();
+    Story::begun().told(10, 11, Asked::Get, ready(9)).must_be_wrong("before its time was over");
+    Story::begun().told(8, 9, Asked::Get, ready(10)).must_be_wrong("it lapsed in the future");
     let seen = |frozen_ms, phase| Told::Record(Seen { frozen_ms, ..seen(1, phase) });
     let frozen = || {
         let freeze = Asked::Freeze { for_ms: 10_000 };
         Story::begun().told(5, 5, freeze, seen(15_000, Phase::Pending))
     };
     let passed = |at| lapsed(at, Delivery::Ready, 0);
-    frozen().told(20, 21, Asked::Get, seen(15_000, passed(15))).is_right();
-    frozen().told(20, 21, Asked::Get, seen(15_000, passed(14))).is_wrong("before its time");
+    frozen().told(20, 21, Asked::Get, seen(15_000, passed(15))).must_be_right();
+    frozen().told(20, 21, Asked::Get, seen(15_000, passed(14))).must_be_wrong("before its time");
 }
 
 #[test]
 fn what_lapsed_was_not_read_as_pending_later() {
     let ready = |at| record(lapsed(at, Delivery::Ready, 0));
     let story = || Story::begun().told(14, 15, Asked::Get, record(Phase::Pending));
-    story().told(16, 17, Asked::Get, ready(14)).is_right();
-    story().told(16, 17, Asked::Get, ready(12)).is_wrong("still pending after it had lapsed");
+    story().told(16, 17, Asked::Get, ready(14)).must_be_right();
+    story().told(16, 17, Asked::Get, ready(12)).must_be_wrong("still pending after it had lapsed");
 }
 
 #[test]
@@ -189,14 +189,14 @@ fn a_late_settle_is_told_what_was_done() {
         let story = Story::begun().told(10, 11, Asked::Lease, handed(1, 5));
         story.told(12, 14, verdict(5, Verdict::Done), done)
     };
-    story().told(13, 15, settle(PAID), late(Acted::Maybe, Delivery::Leased, 1)).is_right();
-    story().told(16, 17, settle(PAID), late(Acted::Yes, Delivery::Done, 1)).is_right();
+    story().told(13, 15, settle(PAID), late(Acted::Maybe, Delivery::Leased, 1)).must_be_right();
+    story().told(16, 17, settle(PAID), late(Acted::Yes, Delivery::Done, 1)).must_be_right();
     story()
         .told(16, 17, settle(PAID), late(Acted::Maybe, Delivery::Leased, 1))
-        .is_wrong("its delivery was over");
+        .must_be_wrong("its delivery was over");
     story()
         .told(16, 17, settle(PAID), late(Acted::No, Delivery::Done, 1))
-        .is_wrong("contradicts the record");
+        .must_be_wrong("contradicts the record");
 }
 
 #[test]
@@ -208,37 +208,44 @@ fn one_lease_takes_one_verdict() {
         let story = story().told(12, 13, verdict(5, Verdict::Done), done());
         story.told(14, 15, verdict(5, Verdict::Done), told)
     };
-    twice(done()).is_right();
-    twice(lost()).is_wrong("the same verdict had been taken");
-    story().told(12, 13, verdict(6, Verdict::Done), lost()).is_right();
-    story().told(12, 13, verdict(6, Verdict::Done), done()).is_wrong("not leased under this token");
-    story().told(12, 13, Asked::Lease, handed(2, 9)).is_right();
-    story().told(12, 13, Asked::Lease, handed(1, 9)).is_wrong("fewer attempts than before");
-    story().told(12, 13, Asked::Get, done()).is_wrong("nobody took a verdict");
+    twice(done()).must_be_right();
+    twice(lost()).must_be_wrong("the same verdict had been taken");
+    story().told(12, 13, verdict(6, Verdict::Done), lost()).must_be_right();
+    story()
+        .told(12, 13, verdict(6, Verdict::Done), done())
+        .must_be_wrong("not leased under this token");
+    story().told(12, 13, Asked::Lease, handed(2, 9)).must_be_right();
+    story().told(12, 13, Asked::Lease, handed(1, 9)).must_be_wrong("fewer attempts than before");
+    story().told(12, 13, Asked::Get, done()).must_be_wrong("nobody took a verdict");
 }
 
 #[test]
 fn nobody_gets_what_was_settled() {
     let story = Story::begun().told(2, 4, settle(PAID), won(3));
-    story.told(10, 11, Asked::Lease, handed(1, 5)).is_wrong("nothing to act on");
+    story.told(10, 11, Asked::Lease, handed(1, 5)).must_be_wrong("nothing to act on");
 }
 
 #[test]
 fn what_nobody_heard_happened_once_or_never() {
     let lost = || Story::begun().lost(2, settle(PAID));
-    lost().told(4, 5, Asked::Get, record(Phase::Pending)).is_right();
-    lost().told(4, 5, Asked::Get, record(settled(3))).is_right();
+    lost().told(4, 5, Asked::Get, record(Phase::Pending)).must_be_right();
+    lost().told(4, 5, Asked::Get, record(settled(3))).must_be_right();
     // Late, but before the next generation.
     let replace = || schedule(IfExists::Replace);
     let late = |generation, phase| Told::Record(seen(generation, phase));
-    lost().told(4, 5, replace(), made(2)).told(8, 9, Asked::Get, late(2, settled(8))).is_right();
+    lost()
+        .told(4, 5, replace(), made(2))
+        .told(8, 9, Asked::Get, late(2, settled(8)))
+        .must_be_right();
     let twice = lost().told(4, 5, Asked::Get, record(settled(3)));
     let twice = twice.told(6, 7, replace(), made(2));
-    twice.told(8, 9, Asked::Get, late(2, settled(8))).is_wrong("nobody settled it");
+    twice.told(8, 9, Asked::Get, late(2, settled(8))).must_be_wrong("nobody settled it");
     // A schedule that nobody heard of makes one generation, not two.
     let twice = || Story::begun().lost(2, replace());
-    twice().told(4, 5, Asked::Get, late(2, Phase::Pending)).is_right();
-    twice().told(4, 5, Asked::Get, late(3, Phase::Pending)).is_wrong("it is another generation");
+    twice().told(4, 5, Asked::Get, late(2, Phase::Pending)).must_be_right();
+    twice()
+        .told(4, 5, Asked::Get, late(3, Phase::Pending))
+        .must_be_wrong("it is another generation");
 }
 
 #[test]
@@ -250,9 +257,9 @@ fn a_remembered_settle_is_born_settled() {
         Story::default().told(0, 1, remember.clone(), told)
     };
     let born = Told::Scheduled { created: true, seen: seen(1, settled(2)) };
-    story().told(2, 3, schedule(IfExists::Keep), born).is_right();
-    story().told(2, 3, schedule(IfExists::Keep), made(1)).is_wrong("was remembered");
-    story().told(70, 71, schedule(IfExists::Keep), made(1)).is_right();
+    story().told(2, 3, schedule(IfExists::Keep), born).must_be_right();
+    story().told(2, 3, schedule(IfExists::Keep), made(1)).must_be_wrong("was remembered");
+    story().told(70, 71, schedule(IfExists::Keep), made(1)).must_be_right();
 }
 
 #[test]
