@@ -30,6 +30,7 @@ use crate::listen::http::{self, HttpSettings};
 use crate::metrics::Metrics;
 
 pub use crate::deliver::BadSetting;
+pub use crate::driver::examine::{Examination, examine};
 
 /// How long attempts under way may take to end when the server stops.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(20);

@@ -45,41 +45,32 @@ impl Directory {
     /// A directory that has a journal but no identity is [`Error::Corrupt`]: giving it a new one
     /// would make delivery ids repeat.
     pub fn open(disk: Arc<dyn Disk>, fresh: FreshIdentity) -> Result<Directory, Error> {
-        let fault = |what, path: &str| {
-            let path = disk.shown(path);
-            move |source| Error::Io { what, path, source }
-        };
-        let lock = disk
-            .lock(LOCK)
-            .map_err(fault("lock the data directory", LOCK))?
-            .ok_or_else(|| Error::Locked { path: disk.shown(LOCK) })?;
+        let fault = faults(disk.as_ref());
+        let lock = take(disk.as_ref())?;
         let names = disk.list("").map_err(fault("list the data directory", ""))?;
         let is_new = !names.iter().any(|name| name == IDENTITY);
         if is_new {
-            let journal = match disk.list(crate::journal::DIRECTORY) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-                result => result.map_err(fault("list the journal", crate::journal::DIRECTORY))?,
-            };
-            if !journal.is_empty() {
-                return Err(Error::Corrupt {
-                    file: disk.shown(IDENTITY),
-                    offset: 0,
-                    detail: "there is a journal, but its directory has lost its identity".into(),
-                });
-            }
+            refuse_orphans(disk.as_ref())?;
             create(disk.as_ref(), fresh, names.iter().any(|name| name == IDENTITY_DRAFT))
                 .map_err(fault("create the identity of the data directory", IDENTITY))?;
         }
         // Its name may be there only because nobody has cut the power yet.
         disk.sync_dir("").map_err(fault("sync the data directory", ""))?;
-        // One more than there should be, so that a longer file is seen.
-        let mut bytes = [0; IDENTITY_BYTES + 1];
-        let length = disk
-            .open(IDENTITY, Open::Existing)
-            .and_then(|file| read_whole(file.as_ref(), &mut bytes, 0))
-            .map_err(fault("read the identity of the data directory", IDENTITY))?;
-        let (id, hash_seed) = decode(disk.as_ref(), &bytes[..length])?;
+        drop(fault);
+        let (id, hash_seed) = read_identity(disk.as_ref())?;
         Ok(Directory { disk, id, hash_seed, is_new, _lock: lock })
+    }
+
+    /// Locks the directory and reads who it is; none if it is nobody yet. Changes nothing.
+    pub fn existing(disk: Arc<dyn Disk>) -> Result<Option<Directory>, Error> {
+        let lock = take(disk.as_ref())?;
+        let names = disk.list("").map_err(faults(disk.as_ref())("list the data directory", ""))?;
+        if !names.iter().any(|name| name == IDENTITY) {
+            refuse_orphans(disk.as_ref())?;
+            return Ok(None);
+        }
+        let (id, hash_seed) = read_identity(disk.as_ref())?;
+        Ok(Some(Directory { disk, id, hash_seed, is_new: false, _lock: lock }))
     }
 
     /// Eight random bytes that no other directory has.
@@ -107,6 +98,48 @@ impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Directory").field("root", &self.disk.shown("")).finish_non_exhaustive()
     }
+}
+
+/// Makes an [`Error`] of what the disk says.
+fn faults(disk: &dyn Disk) -> impl Fn(&'static str, &str) -> Fault + '_ {
+    |what, path| {
+        let path = disk.shown(path);
+        Box::new(move |source| Error::Io { what, path, source })
+    }
+}
+
+type Fault = Box<dyn FnOnce(io::Error) -> Error>;
+
+fn take(disk: &dyn Disk) -> Result<Box<dyn Held>, Error> {
+    disk.lock(LOCK)
+        .map_err(faults(disk)("lock the data directory", LOCK))?
+        .ok_or_else(|| Error::Locked { path: disk.shown(LOCK) })
+}
+
+/// A journal whose directory has no identity is nobody's.
+fn refuse_orphans(disk: &dyn Disk) -> Result<(), Error> {
+    let journal = match disk.list(crate::journal::DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        result => result.map_err(faults(disk)("list the journal", crate::journal::DIRECTORY))?,
+    };
+    if journal.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Corrupt {
+        file: disk.shown(IDENTITY),
+        offset: 0,
+        detail: "there is a journal, but its directory has lost its identity".into(),
+    })
+}
+
+fn read_identity(disk: &dyn Disk) -> Result<([u8; 8], [u8; 16]), Error> {
+    // One more than there should be, so that a longer file is seen.
+    let mut bytes = [0; IDENTITY_BYTES + 1];
+    let length = disk
+        .open(IDENTITY, Open::Existing)
+        .and_then(|file| read_whole(file.as_ref(), &mut bytes, 0))
+        .map_err(faults(disk)("read the identity of the data directory", IDENTITY))?;
+    decode(disk, &bytes[..length])
 }
 
 /// Writes the identity under a draft name first, so that it is there whole or not at all.

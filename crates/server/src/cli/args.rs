@@ -118,6 +118,14 @@ time there is `duly extend`.")]
   duly config > duly.toml
   duly config --check duly.toml")]
     Config(Config),
+    /// Look over a data directory and the configuration; nothing is changed.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly doctor                          what does ./duly-data hold, and is it whole?
+  duly doctor --data /var/lib/duly --config /etc/duly.toml
+  duly doctor --json",
+  after_help = "It reads everything, which takes a while, and ends with 65 if something is corrupt. A server
+cannot start meanwhile. One that is running is asked how it is instead.")]
+    Doctor(Doctor),
 }
 
 #[derive(Debug, Args)]
@@ -353,6 +361,29 @@ pub(super) struct Config {
     /// Say whether this file is good instead, and where it is not.
     #[arg(long, value_name = "FILE")]
     pub(super) check: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The configuration file [environment: DULY_CONFIG; none unless given]"
+    )]
+    pub(super) config: Option<PathBuf>,
+    /// The data directory [default: ./duly-data].
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<String>,
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "The server, if one uses the directory [environment: DULY_URL; default: where the \
+                configuration says that it listens]"
+    )]
+    pub(super) url: Option<String>,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// A name that can stand in a path; what else is wrong with it the server says.

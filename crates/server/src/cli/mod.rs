@@ -9,6 +9,7 @@ mod args;
 mod ask;
 pub mod bench;
 mod call;
+mod doctor;
 mod exit;
 mod print;
 mod show;
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
         Verb::Demo(args) => demonstrate(&args, &environment),
         Verb::Bench(args) => bench::run(&args, &environment),
         Verb::Config(args) => configuration(&args, &environment).into(),
+        Verb::Doctor(args) => doctor::run(&args, &environment).into(),
         verb => ask::run(verb, &environment).into(),
     }
 }

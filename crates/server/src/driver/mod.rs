@@ -8,6 +8,7 @@
 
 mod asks;
 mod clean;
+pub(crate) mod examine;
 mod inbox;
 mod lookups;
 pub mod open;

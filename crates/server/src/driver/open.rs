@@ -190,11 +190,11 @@ fn with_room_for_queues(mut limits: Limits, segment_bytes: u64) -> Limits {
     limits
 }
 
-fn identity(directory: &Directory) -> DirectoryId {
+pub(super) fn identity(directory: &Directory) -> DirectoryId {
     DirectoryId(u64::from_be_bytes(directory.id()))
 }
 
-fn half(seed: &[u8; 16], from: usize) -> u64 {
+pub(super) fn half(seed: &[u8; 16], from: usize) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&seed[from..from + 8]);
     u64::from_be_bytes(bytes)

@@ -15,17 +15,17 @@ use serde_json::Value;
 const DULY: &str = env!("CARGO_BIN_EXE_duly");
 
 /// A directory that goes when its test is over.
-struct Directory(PathBuf);
+pub(crate) struct Directory(PathBuf);
 
 impl Directory {
-    fn new(name: &str) -> Directory {
+    pub(crate) fn new(name: &str) -> Directory {
         let path = std::env::temp_dir().join(format!("duly-cli-{name}-{}", std::process::id()));
         drop(std::fs::remove_dir_all(&path));
         std::fs::create_dir_all(&path).expect("a temporary directory can be made");
         Directory(path)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }
@@ -37,15 +37,15 @@ impl Drop for Directory {
 }
 
 /// A server process; it is killed when its test is over.
-struct Server {
+pub(crate) struct Server {
     process: Child,
     address: String,
-    directory: Directory,
+    pub(crate) directory: Directory,
 }
 
 impl Server {
     /// Starts one on a free port and waits until it says where it listens.
-    fn start(name: &str, flags: &[&str]) -> Server {
+    pub(crate) fn start(name: &str, flags: &[&str]) -> Server {
         let directory = Directory::new(name);
         let mut process = duly(&["serve", "--http", "127.0.0.1:0"])
             .args(flags)
@@ -68,18 +68,18 @@ impl Server {
         Server { process, address, directory }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Runs a command that asks this server.
-    fn ask(&self, line: &str) -> Said {
+    pub(crate) fn ask(&self, line: &str) -> Said {
         let words: Vec<&str> = line.split(' ').collect();
         said(duly(&words).env("DULY_URL", self.url()))
     }
 
     /// Moves its clock, which stands still otherwise.
-    fn advance(&self, by: &str) {
+    pub(crate) fn advance(&self, by: &str) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let client = Client::new(&self.url()).expect("the address is good");
         let body = format!("{{\"by\":\"{by}\"}}");
@@ -91,22 +91,29 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
+impl Server {
+    /// Ends it with a signal that it cannot hear; its directory stays with this.
+    pub(crate) fn kill(&mut self) {
         drop(self.process.kill());
         drop(self.process.wait());
     }
 }
 
-/// How a command ended.
-#[derive(Debug)]
-struct Said {
-    out: String,
-    err: String,
-    status: i32,
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
-fn duly(words: &[&str]) -> Command {
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) status: i32,
+}
+
+pub(crate) fn duly(words: &[&str]) -> Command {
     let mut command = Command::new(DULY);
     // What the surroundings of the tests say about Duly is not meant here.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DULY_")) {
@@ -116,7 +123,7 @@ fn duly(words: &[&str]) -> Command {
     command
 }
 
-fn said(command: &mut Command) -> Said {
+pub(crate) fn said(command: &mut Command) -> Said {
     let Output { status, stdout, stderr } = command.output().expect("duly can be run");
     let text = |bytes| String::from_utf8(bytes).expect("it prints text");
     Said { out: text(stdout), err: text(stderr), status: status.code().expect("it ends by itself") }

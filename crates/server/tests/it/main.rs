@@ -9,5 +9,6 @@ mod bench;
 mod cli;
 mod deliveries;
 mod demo;
+mod doctor;
 mod http;
 mod tidy;

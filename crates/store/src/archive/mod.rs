@@ -9,6 +9,7 @@
 //!
 //! It decides nothing about deadlines, and knows no time but what it is told.
 
+mod examine;
 mod filter;
 mod query;
 mod retain;
@@ -24,6 +25,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::Error;
 
+pub use examine::{Examined, examine};
 pub use filter::Filter;
 pub use query::{Page, Reader};
 pub use retain::Swept;

@@ -240,6 +240,16 @@ impl Row {
         })
     }
 
+    /// Did it lapse?
+    pub(super) fn has_lapsed(&self) -> bool {
+        self.ending != Ending::Settled as i64
+    }
+
+    /// The fact that made it final.
+    pub(super) fn seq(&self) -> i64 {
+        self.seq
+    }
+
     pub(super) fn timeline(&self) -> &str {
         &self.timeline
     }

@@ -1,7 +1,8 @@
 //! A directory of the operating system as a [`Disk`].
 //!
 //! Plain positioned reads and writes and `fdatasync`. It adds one thing to what the system offers:
-//! space that is really reserved (`fallocate`, or written zeros where the file system has none).
+//! space that is really reserved (`fallocate`, or written zeros where the file system has none). A
+//! disk that is only to be looked at refuses every call that could change something.
 
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
@@ -17,6 +18,7 @@ use super::{Disk, File, Held, Open, write_whole};
 #[derive(Debug)]
 pub struct RealDisk {
     root: PathBuf,
+    is_read_only: bool,
 }
 
 impl RealDisk {
@@ -30,7 +32,17 @@ impl RealDisk {
                 fs::File::open(parent)?.sync_all()?;
             }
         }
-        Ok(RealDisk { root })
+        Ok(RealDisk { root, is_read_only: false })
+    }
+
+    /// Takes a directory as root to look at it; nothing in it can be changed this way.
+    pub fn look_at(root: impl Into<PathBuf>) -> RealDisk {
+        RealDisk { root: root.into(), is_read_only: true }
+    }
+
+    /// Lets nothing through that would change something.
+    fn may_change(&self) -> io::Result<()> {
+        if self.is_read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
     }
 
     /// The directory itself.
@@ -41,16 +53,21 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn open(&self, path: &str, how: Open) -> io::Result<Arc<dyn File>> {
+        if how == Open::New {
+            self.may_change()?;
+        }
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(how == Open::New);
+        options.read(true).write(!self.is_read_only).create_new(how == Open::New);
         Ok(Arc::new(RealFile(options.open(self.root.join(path))?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.may_change()?;
         fs::rename(self.root.join(from), self.root.join(to))
     }
 
     fn unlink(&self, path: &str) -> io::Result<()> {
+        self.may_change()?;
         fs::remove_file(self.root.join(path))
     }
 
@@ -68,6 +85,7 @@ impl Disk for RealDisk {
     }
 
     fn create_dir(&self, directory: &str) -> io::Result<()> {
+        self.may_change()?;
         match fs::create_dir(self.root.join(directory)) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             // Also when it is there: whoever created it may not have lived to sync it.
@@ -76,15 +94,21 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, directory: &str) -> io::Result<()> {
+        self.may_change()?;
         fs::File::open(self.root.join(directory))?.sync_all()
     }
 
     fn lock(&self, path: &str) -> io::Result<Option<Box<dyn Held>>> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(self.root.join(path))?;
+        let (path, may_change) = (self.root.join(path), !self.is_read_only);
+        let mut options = OpenOptions::new();
+        options.read(true).write(may_change).create(may_change).truncate(false);
+        let file = match options.open(path) {
+            // Whoever uses the directory has made the file.
+            Err(error) if !may_change && error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Some(Box::new(NothingHeld)));
+            }
+            opened => opened?,
+        };
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(HeldFile { _file: file }))),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -103,6 +127,11 @@ struct HeldFile {
 }
 
 impl Held for HeldFile {}
+
+/// The lock of a directory that nobody has used, taken by somebody who only looks.
+struct NothingHeld;
+
+impl Held for NothingHeld {}
 
 struct RealFile(fs::File);
 

@@ -15,6 +15,7 @@
 mod allocate;
 mod layout;
 mod place;
+mod reading;
 mod recover;
 mod segment;
 mod write;
@@ -123,15 +124,32 @@ pub fn open(
         (MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&options.segment_bytes),
         "the length of a segment is within its limits"
     );
-    let home = Home {
-        disk: Arc::clone(directory.disk()),
-        directory_id: directory.id(),
-        hash_seed: directory.hash_seed(),
-    };
+    let home = Home::of(directory);
     home.disk
         .create_dir(DIRECTORY)
         .map_err(|source| home.fault("create the journal's directory", DIRECTORY, source))?;
     recover::recover(home, options, replay)
+}
+
+/// What [`examine`] found.
+#[derive(Debug)]
+pub struct Examined {
+    /// As [`open`] would report it; after a fault only what could be read is counted.
+    pub report: Report,
+    /// What is wrong, at most one thing in a segment. [`open`] would end with the first.
+    pub faults: Vec<Error>,
+}
+
+/// Reads the whole journal of a directory and changes nothing. Records are given to `replay`, oldest
+/// first, up to the first fault; `progress` is told how many segments of how many are done.
+pub fn examine(
+    directory: &Directory,
+    replay: &mut dyn FnMut(RecordView<'_>) -> Result<(), ReplayFault>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Examined, Error> {
+    let home = Home::of(directory);
+    let (segments, _) = reading::numbers(&home)?;
+    Ok(reading::Reading::new(home, segments).examine(replay, progress))
 }
 
 /// What every part needs to know of the directory it works in.
@@ -143,6 +161,14 @@ struct Home {
 }
 
 impl Home {
+    fn of(directory: &Directory) -> Home {
+        Home {
+            disk: Arc::clone(directory.disk()),
+            directory_id: directory.id(),
+            hash_seed: directory.hash_seed(),
+        }
+    }
+
     fn fault(&self, what: &'static str, path: &str, source: io::Error) -> Error {
         Error::Io { what, path: self.disk.shown(path), source }
     }

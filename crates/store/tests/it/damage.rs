@@ -4,10 +4,13 @@
 //! disk is given back or named as corrupt; nothing is lost without a word but a tail that could have
 //! been torn.
 
+use std::sync::Arc;
+
 use duly_store::Error;
 use duly_store::disk::{Disk, Fault, MemoryDisk};
+use duly_store::journal::Options;
 
-use crate::clerk::{Clerk, Seen};
+use crate::clerk::{Clerk, SMALL, Seen};
 
 /// A journal of a sealed segment and an unsealed one, every record synced on its own.
 struct Sample {
@@ -280,4 +283,21 @@ fn bytes_chosen_by_a_caller_never_pass_for_a_record() {
     let clerk = Clerk::open(&disk).expect("the payload proves nothing");
     assert_eq!(clerk.records.len(), written - 1);
     assert!(clerk.report.torn.is_some());
+}
+
+#[test]
+fn a_corrupt_journal_is_left_with_every_file_it_had() {
+    let sample = Sample::new(&[500, 77, 1800, 2500]);
+    assert!(sample.disk.flip(&sample.sealed, (FIRST_RECORD + 60) * 8));
+    let files = || {
+        let mut names = sample.disk.list("journal").expect("it can be listed");
+        names.sort();
+        names
+    };
+    let before = files();
+    // Spares of another length would go if it could be opened.
+    let larger = Options { segment_bytes: 32 << 10, ..SMALL };
+    let opened = Clerk::open_on(Arc::new(sample.disk.clone()), larger);
+    assert!(matches!(opened, Err(Error::Corrupt { .. })));
+    assert_eq!(files(), before);
 }

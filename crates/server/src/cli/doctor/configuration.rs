@@ -1,0 +1,59 @@
+//! What the configuration lets one foresee, without asking anybody.
+
+use duly_engine::queue::{Policy, Target, Webhook};
+
+use super::{Findings, Level};
+use crate::config::{ClockSource, Database, Settings};
+
+/// Looks over the settings, which are sound by themselves.
+pub(super) fn look(settings: &Settings, findings: &mut Findings) {
+    let about = "configuration";
+    match settings.http {
+        Some(address) => findings.add(Level::Good, about, format!("listens on {address}")),
+        None => {
+            findings.add(Level::Warning, about, "HTTP is off: nobody can ask this server anything");
+        }
+    }
+    if settings.clock == ClockSource::Manual {
+        findings.add(Level::Warning, about, "the clock is moved by hand: nothing lapses by itself");
+    }
+    for (name, Database::Sqlite(path)) in &settings.databases {
+        if !path.is_file() {
+            let text = format!("the database {name}, {}, is not there", path.display());
+            findings.add(Level::Warning, about, text);
+        }
+    }
+    for (name, policy) in &settings.queues {
+        look_at_queue(name.as_str(), policy, findings);
+    }
+}
+
+fn look_at_queue(name: &str, policy: &Policy, findings: &mut Findings) {
+    if let Target::Webhook(webhook) = &policy.target {
+        look_at_webhook(name, webhook, findings);
+    }
+    if policy.payload_retention > policy.retention {
+        let text = "payload_retention is longer than retention, which ends it";
+        findings.add(Level::Note, name, text);
+    }
+}
+
+/// Also for queues that the API made: what holds for a target holds wherever it was written.
+pub(super) fn look_at_webhook(name: &str, webhook: &Webhook, findings: &mut Findings) {
+    if webhook.secrets.is_empty() {
+        let text = "its webhook has no secret: whoever knows the address can pretend to be Duly";
+        findings.add(Level::Warning, name, text);
+    }
+    let host = webhook.url.strip_prefix("http://").map(|rest| {
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        host.strip_prefix('[').map_or_else(
+            || host.split(':').next().unwrap_or_default(),
+            |rest| rest.split(']').next().unwrap_or_default(),
+        )
+    });
+    let is_here = |host: &str| host == "localhost" || host == "::1" || host.starts_with("127.");
+    if host.is_some_and(|host| !is_here(host)) {
+        let text = "its webhook is called without TLS: whoever is between can read the payloads";
+        findings.add(Level::Warning, name, text);
+    }
+}
