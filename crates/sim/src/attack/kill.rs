@@ -39,13 +39,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
 /// So many cycles over one directory.
 fn punish(field: &mut Field, name: &str, segments: Segments, cycles: u64) -> anyhow::Result<()> {
     let world = World::new()?;
-    let setup = Setup {
-        binary: field.binary.clone(),
-        folder: field.directory(name)?,
-        data: field.folder.join(name).join("data"),
-        segments,
-        through: Vec::new(),
-    };
+    let setup = Setup { segments, ..field.setup(name)? };
     let mut server = setup.start()?;
     world.declare(&server)?;
     let mut open_ms = 0;

@@ -8,12 +8,19 @@
 mod ask;
 mod client;
 mod clock;
+mod enospc;
+mod fsync;
 mod kill;
 mod load;
+mod memory;
 mod moment;
+mod mount;
 mod name;
 mod oracle;
+mod pause;
+mod power;
 mod server;
+mod strace;
 mod target;
 mod wire;
 mod worker;
@@ -25,7 +32,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
 use self::oracle::Harm;
-use self::server::Server;
+use self::server::{Segments, Server, Setup};
 use self::world::World;
 use crate::counters::Counters;
 use crate::dice::Dice;
@@ -38,6 +45,16 @@ pub(crate) enum Attack {
     Kill(Options),
     /// The wall clock set both ways, a little and far; what the watchdog must see and must not.
     Clock(Options),
+    /// Power cuts: what was not synced is lost.
+    Power(Options),
+    /// A sync that fails, and syncs that take long.
+    Fsync(Options),
+    /// A disk without room.
+    Enospc(Options),
+    /// SIGSTOP for a while.
+    Pause(Options),
+    /// Too little memory: the system kills it.
+    Memory(memory::Options),
 }
 
 /// How an attack goes.
@@ -63,6 +80,11 @@ pub(crate) fn run(attack: &Attack) -> anyhow::Result<Counters> {
     match attack {
         Attack::Kill(options) => kill::run(options),
         Attack::Clock(options) => clock::run(options),
+        Attack::Power(options) => power::run(options),
+        Attack::Fsync(options) => fsync::run(options),
+        Attack::Enospc(options) => enospc::run(options),
+        Attack::Pause(options) => pause::run(options),
+        Attack::Memory(options) => memory::run(options),
     }
 }
 
@@ -118,6 +140,18 @@ impl Field {
         std::fs::create_dir_all(&path)
             .with_context(|| format!("cannot make {}", path.display()))?;
         Ok(path)
+    }
+
+    /// A server that has not been started yet, in a directory of its own.
+    fn setup(&self, name: &str) -> anyhow::Result<Setup> {
+        let folder = self.directory(name)?;
+        Ok(Setup {
+            binary: self.binary.clone(),
+            data: folder.join("data"),
+            folder,
+            segments: Segments::Small,
+            through: Vec::new(),
+        })
     }
 
     /// The choices of a cycle.

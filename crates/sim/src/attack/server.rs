@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -45,15 +45,15 @@ pub(super) struct Setup {
     pub(super) folder: PathBuf,
     pub(super) data: PathBuf,
     pub(super) segments: Segments,
-    /// A program and its arguments that the server is started by; empty for none.
+    /// A program and its arguments that the server is started by; empty for none. It becomes the
+    /// server, or stays and has the server for its only child.
     pub(super) through: Vec<String>,
 }
 
 /// A server at work.
 pub(super) struct Server {
     process: Child,
-    /// The process that is the server; another than `process` if it was started through one that
-    /// stays.
+    /// The process that is the server; another than `process` if that is a program that stays.
     id: Pid,
     is_wrapped: bool,
     address: SocketAddr,
@@ -108,12 +108,25 @@ impl Setup {
 
     /// How many segments of the journal have come and gone: they are numbered from 1.
     pub(super) fn segments_freed(&self) -> anyhow::Result<u64> {
+        Ok(self.segment_numbers()?.min().unwrap_or(1) - 1)
+    }
+
+    /// The number of the segment that is written to.
+    pub(super) fn last_segment(&self) -> anyhow::Result<u64> {
+        self.segment_numbers()?.max().context("the journal has no segment")
+    }
+
+    /// The file of a segment.
+    pub(super) fn segment(&self, number: u64) -> PathBuf {
+        self.data.join("journal").join(format!("{number:020}.seg"))
+    }
+
+    fn segment_numbers(&self) -> anyhow::Result<impl Iterator<Item = u64>> {
         let entries = fs::read_dir(self.data.join("journal")).context("cannot list the journal")?;
-        let numbers = entries.filter_map(|entry| {
+        Ok(entries.filter_map(|entry| {
             let name = entry.ok()?.file_name().into_string().ok()?;
-            name.strip_suffix(".seg")?.parse::<u64>().ok()
-        });
-        Ok(numbers.min().unwrap_or(1) - 1)
+            name.strip_suffix(".seg")?.parse().ok()
+        }))
     }
 
     fn config(&self) -> String {
@@ -129,22 +142,27 @@ impl Setup {
 impl Launched {
     /// Waits until it takes requests.
     pub(super) fn ready(self) -> anyhow::Result<Server> {
+        let log = self.server.log.clone();
+        match self.ready_or_ended()? {
+            Ok(server) => Ok(server),
+            Err(code) => bail!("the server ended with {code} at its start: {}", last_words(&log)),
+        }
+    }
+
+    /// Waits until it takes requests, or has ended by itself: the status it ended with.
+    pub(super) fn ready_or_ended(self) -> anyhow::Result<Result<Server, i32>> {
         let Launched { mut server, found } = self;
         match found.recv_timeout(PATIENCE) {
             Ok(address) => server.address = address,
-            Err(why) => {
-                if why == RecvTimeoutError::Timeout {
-                    server.signal(Signal::KILL);
-                }
-                let log = server.log.clone();
-                let code = server.wait()?.code();
-                bail!("the server did not start ({why}, {code}): {}", last_words(&log));
+            Err(RecvTimeoutError::Disconnected) => return server.wait().map(Err),
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("the server is not ready in time: {}", last_words(&server.log));
             }
         }
         if server.is_wrapped {
             server.id = only_child(server.id).unwrap_or(server.id);
         }
-        Ok(server)
+        Ok(Ok(server))
     }
 
     /// SIGKILL, wherever in its start it is.
@@ -188,25 +206,15 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until it has ended by itself and says how.
-    pub(super) fn wait(mut self) -> anyhow::Result<Ending> {
-        self.process.wait().map(Ending).context("the server cannot be waited for")
+    /// Waits until it has ended by itself and says how, as a shell does: a signal counts from 128.
+    pub(super) fn wait(mut self) -> anyhow::Result<i32> {
+        let status = self.process.wait().context("the server cannot be waited for")?;
+        Ok(status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(-1))
     }
 
     /// Has it ended?
     pub(super) fn has_ended(&mut self) -> bool {
         self.process.try_wait().is_ok_and(|status| status.is_some())
-    }
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ending(ExitStatus);
-
-impl Ending {
-    /// As a shell says it: a signal counts from 128.
-    pub(super) fn code(self) -> i32 {
-        self.0.code().or(self.0.signal().map(|signal| 128 + signal)).unwrap_or(-1)
     }
 }
 
@@ -225,7 +233,7 @@ fn tell_address(line: &str, found: &Sender<SocketAddr>) {
     let address = line.split_once("listening http=").map(|(_, address)| address.trim().parse());
     if let Some(Ok(address)) = address {
         // Nobody waits any more for one that came too late.
-        drop(found.send(address));
+        found.send(address).unwrap_or_default();
     }
 }
 

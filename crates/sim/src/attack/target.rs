@@ -3,16 +3,18 @@
 //! It outlives all the servers of an attack. One first attempt in ten it answers with 500, so that
 //! there are second ones.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::moment::wall_ms;
+use super::name::Name;
 use super::oracle::{Handed, Harm, Oracle};
 use super::wire::read_message;
 use crate::dice::Dice;
@@ -23,7 +25,14 @@ const SECRET: &str = "whsec_YW4gYXR0YWNrZXIncyBzZWNyZXQsIDMyIGJ5dGVzLi4=";
 /// A receiver at work.
 pub(super) struct Target {
     address: SocketAddr,
-    received: Arc<AtomicU64>,
+    arrivals: Arc<Arrivals>,
+}
+
+/// When each deadline's first request came, by the wall clock, and how many came in all.
+#[derive(Default)]
+struct Arrivals {
+    first: Mutex<HashMap<Name, u64>>,
+    count: AtomicU64,
 }
 
 impl Target {
@@ -31,16 +40,16 @@ impl Target {
     pub(super) fn start(oracle: Arc<Oracle>) -> anyhow::Result<Target> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
         let address = listener.local_addr().context("no free port")?;
-        let received = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&received);
+        let arrivals = Arc::new(Arrivals::default());
+        let told = Arc::clone(&arrivals);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (oracle, count) = (Arc::clone(&oracle), Arc::clone(&count));
+                let (oracle, arrivals) = (Arc::clone(&oracle), Arc::clone(&told));
                 // A caller that is killed in the middle of a request is part of the game.
-                thread::spawn(move || drop(receive(stream, &oracle, &count)));
+                thread::spawn(move || drop(receive(stream, &oracle, &arrivals)));
             }
         });
-        Ok(Target { address, received })
+        Ok(Target { address, arrivals })
     }
 
     /// A queue's target that leads here.
@@ -49,21 +58,29 @@ impl Target {
         json!({ "webhook": { "url": url, "secrets": [SECRET] } })
     }
 
+    /// When the first request about a deadline came, by the wall clock.
+    pub(super) fn arrived(&self, name: Name) -> Option<u64> {
+        let first = self.arrivals.first.lock().expect("nothing panics while it is held");
+        first.get(&name).copied()
+    }
+
     /// How many requests came in.
     pub(super) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        self.arrivals.count.load(Ordering::Relaxed)
     }
 }
 
-fn receive(mut stream: TcpStream, oracle: &Oracle, count: &AtomicU64) -> io::Result<()> {
+fn receive(mut stream: TcpStream, oracle: &Oracle, arrivals: &Arrivals) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
     while let Some(request) = read_message(&mut stream, &mut buffer)? {
         let now = wall_ms();
-        count.fetch_add(1, Ordering::Relaxed);
+        arrivals.count.fetch_add(1, Ordering::Relaxed);
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let status = if let Some((name, handed)) = Handed::read(&body["data"]) {
             oracle.handed(name, &handed);
+            let mut first = arrivals.first.lock().expect("nothing panics while it is held");
+            first.entry(name).or_insert(now);
             if now < handed.due {
                 oracle.harm(Harm::Early, name, "its webhook came before it was due");
             }

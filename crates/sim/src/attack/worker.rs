@@ -60,16 +60,34 @@ impl World {
     /// Works off everything that can be leased now.
     pub(super) fn work_off(&self, server: &Server) -> anyhow::Result<()> {
         let mut connection = server.connect()?;
-        loop {
-            let leased = lease(self, &mut connection, "0s")?;
-            if leased.is_empty() {
-                return Ok(());
-            }
-            for held in leased {
-                give_verdict(self, &mut connection, &held, "done")?;
-            }
-        }
+        while work_once(self, &mut connection, "0s")? > 0 {}
+        Ok(())
     }
+}
+
+/// Leases what is there and gives a verdict about each.
+pub(super) fn work_once(world: &World, connection: &mut Connection, wait: &str) -> io::Result<u64> {
+    let leased = lease(world, connection, wait)?;
+    for held in &leased {
+        give_verdict(world, connection, held, "done")?;
+    }
+    Ok(leased.len() as u64)
+}
+
+/// Takes leases and keeps them in hand.
+pub(super) fn take(world: &World, connection: &mut Connection, wait: &str) -> io::Result<()> {
+    let mut leased = lease(world, connection, wait)?;
+    world.held.lock().expect("nothing panics while it is held").append(&mut leased);
+    Ok(())
+}
+
+/// Gives verdicts about all that is kept in hand, of which one must be taken while its lease holds.
+pub(super) fn give_all(world: &World, connection: &mut Connection) -> io::Result<u64> {
+    let held = std::mem::take(&mut *world.held.lock().expect("nothing panics while it is held"));
+    for held in &held {
+        give_verdict(world, connection, held, "done")?;
+    }
+    Ok(held.len() as u64)
 }
 
 fn lease(world: &World, connection: &mut Connection, wait: &str) -> io::Result<Vec<Held>> {

@@ -94,6 +94,16 @@ impl World {
         name
     }
 
+    /// A deadline of this queue that nobody knows yet.
+    pub(super) fn new_name_in(&self, queue: &str) -> Name {
+        loop {
+            let name = self.new_name();
+            if name.queue() == queue {
+                return name;
+            }
+        }
+    }
+
     /// One of the latest deadlines, sometimes an old one; none if there is none.
     pub(super) fn some_name(&self, dice: &mut Dice) -> Option<Name> {
         let known = self.next.load(Ordering::Relaxed);
@@ -183,6 +193,7 @@ impl World {
             self.read(server, &names)?;
             thread::sleep(LOOK_EVERY);
         }
+        self.oracle.judge_ids();
         let all: Vec<Name> = (0..self.next.load(Ordering::Relaxed)).map(Name).collect();
         self.read(server, &all)
     }

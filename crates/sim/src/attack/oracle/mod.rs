@@ -24,8 +24,19 @@ pub(super) use self::memory::Before;
 pub(super) struct Oracle {
     memories: Mutex<HashMap<Name, Memory>>,
     harms: Mutex<Vec<(Harm, String)>>,
-    /// The disk may be too full for schedules, extends and freezes.
-    pub(super) may_be_low: std::sync::atomic::AtomicBool,
+    room: Mutex<Room>,
+}
+
+/// How much room the server's disk has, as far as the attacker has seen to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Room {
+    /// Nothing may be refused for want of room.
+    #[default]
+    Enough,
+    /// Whatever makes more work may be refused; settles and verdicts may not.
+    Low,
+    /// Everything may be refused.
+    None,
 }
 
 /// A lapse as it was handed to somebody.
@@ -60,6 +71,11 @@ pub(super) fn instant(shown: &Value) -> Option<u64> {
 }
 
 impl Oracle {
+    /// From now on the disk may have so much room.
+    pub(super) fn set_room(&self, room: Room) {
+        *self.room.lock().expect("nothing panics while it is held") = room;
+    }
+
     /// Somebody is about to ask this; what was known by then.
     pub(super) fn asks(&self, name: Name, asked: &Asked, now: u64) -> Before {
         let mut memories = self.memories();
@@ -159,6 +175,17 @@ impl Oracle {
         };
         let settled = count(|winner| matches!(winner, Winner::Settled { .. }));
         (settled, count(|winner| matches!(winner, Winner::Lapsed { .. })))
+    }
+
+    /// Every delivery has an id of its own.
+    pub(super) fn judge_ids(&self) {
+        let mut owners: HashMap<String, Name> = HashMap::new();
+        for (name, memory) in &*self.memories() {
+            let Some(Winner::Lapsed { delivery, .. }) = &memory.winner else { continue };
+            if let Some(other) = owners.insert(delivery.clone(), *name) {
+                self.harm(Harm::IdChanged, *name, &format!("its id is that of {}", other.key()));
+            }
+        }
     }
 
     /// Those that should be over by then and are not, as far as anybody knows.
@@ -272,15 +299,16 @@ impl Judge<'_> {
     /// A refusal has a reason that can be.
     fn refused(&self, asked: &Asked, code: &str) {
         let changes = matches!(asked, Asked::Extend { .. } | Asked::Freeze { .. });
-        let low = self.oracle.may_be_low.load(std::sync::atomic::Ordering::Acquire);
+        let room = *self.oracle.room.lock().expect("nothing panics while it is held");
         match code {
             "unknown_deadline" if self.before.exists => {
                 self.harm(Harm::Lost, &format!("is gone ({asked:?})"));
             }
             "unknown_deadline" if !matches!(asked, Asked::Schedule { .. }) => {}
             "too_late" | "already_settled" if changes => {}
-            "storage_low" if low && (changes || matches!(asked, Asked::Schedule { .. })) => {}
-            "storage_full" if low && *asked != Asked::Get => {}
+            "storage_low"
+                if room >= Room::Low && (changes || matches!(asked, Asked::Schedule { .. })) => {}
+            "storage_full" if room == Room::None => {}
             _ => self.harm(Harm::Wrong, &format!("{asked:?} is refused: {code}")),
         }
     }
