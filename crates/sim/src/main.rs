@@ -12,6 +12,7 @@ mod fuzz;
 mod history;
 mod linearize;
 mod small;
+mod upgrade;
 #[cfg_attr(not(test), allow(dead_code, reason = "the runs that step it come next"))]
 mod world;
 mod zoo;
@@ -40,6 +41,14 @@ enum Way {
     },
     /// Everything that can go wrong in a small world, at every place there is.
     Small(small::Small),
+    /// Freezes a data directory of the present format, once for each format there is.
+    Freeze {
+        /// A folder that is empty or not there.
+        into: PathBuf,
+        /// Which story.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Judges a history: JSON lines of what clients asked and were told (`src/history/mod.rs`).
     History {
         /// The file.
@@ -74,6 +83,7 @@ fn main() -> ExitCode {
     let done = match way {
         Way::Zoo { bug } => zoo::run(bug.as_deref()),
         Way::Small(small) => small::run(&small),
+        Way::Freeze { into, seed } => upgrade::freeze(&into, seed),
         Way::History { file } => linearize::run(&file),
         Way::Attack(attack) => attack::run(&attack),
         Way::Fuzz { executions, target, seed } => fuzz::run(executions, target.as_deref(), seed),

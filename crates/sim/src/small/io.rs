@@ -1,6 +1,6 @@
 //! Every call of a script to the disk failed in turn.
 //!
-//! A story of two hundred turns makes some thousands of calls to the disk. Each of them goes wrong
+//! A story of two hundred turns makes some hundreds of calls to the disk. Each of them goes wrong
 //! in every way a call can, one per run; the server then ends, or goes on if it need not end, and is
 //! started again: after a kill, when the cache still shows everything, and after a power cut, when
 //! only what was synced is sure. Whatever had been told must be there. Syncs that lie are left out:
@@ -16,8 +16,11 @@ use crate::world::Death;
 
 const NAME: &str = "small io";
 
-/// Operations of the script.
+/// Operations of a script.
 const TURNS: usize = 200;
+
+/// Scripts of an ordinary run.
+const SCRIPTS: u64 = 5;
 
 /// The ways a call goes wrong.
 const FAULTS: [Fault; 5] = [Fault::Io, Fault::Full, Fault::Short, Fault::Torn, Fault::Death];
@@ -32,12 +35,13 @@ struct Case {
 /// Fails every call of as many scripts as are asked for.
 pub(super) fn run(seed: u64, times: u64) -> anyhow::Result<Counters> {
     let mut counters = Counters::new(NAME);
-    counters.floor("turns", TURNS as u64 * times);
-    counters.floor("ended", 2_000 * times);
-    counters.floor("survived", 500 * times);
-    counters.floor("checked", 20_000 * times);
+    let scripts = SCRIPTS * times;
+    counters.floor("turns", TURNS as u64 * scripts);
+    counters.floor("ended", 1_000 * scripts);
+    counters.floor("survived", 200 * scripts);
+    counters.floor("checked", 50_000 * scripts);
     let mut calls = 0;
-    for seed in seed..seed + times {
+    for seed in seed..seed + scripts {
         let disk = MemoryDisk::new();
         let mut story = Story::new(seed);
         tell(&mut story, &mut Server::over(&disk, SMALL))?;
@@ -77,7 +81,7 @@ impl Case {
         counters.add("failures", 1);
         counters.add(if ended.is_err() { "ended" } else { "survived" }, 1);
         let before = disk.calls();
-        for power_cut in [None, Some(nth ^ seed)] {
+        for power_cut in [None, Some(nth), Some(nth + 1), Some(nth + 2)] {
             let mut again = server.after_its_end(power_cut);
             let how = if power_cut.is_some() { "a power cut" } else { "a kill" };
             let wrong = match check(&story, &mut again) {

@@ -4,14 +4,22 @@
 //! flipped, every call of a script to the disk failed, every bit of an archive's rows flipped. Each
 //! case is opened by the product's own code and the whole state that comes of it is compared.
 
+mod archived;
 mod cut;
 mod digest;
 mod flip;
+mod folder;
 mod heard;
 mod io;
 mod many;
+mod rows;
 mod server;
 mod story;
+
+pub(crate) use archived::catch_up;
+pub(crate) use folder::Folder;
+pub(crate) use server::{SMALL, Server};
+pub(crate) use story::{QUEUES, Story, key};
 
 use clap::{Args, Subcommand};
 
@@ -38,6 +46,8 @@ enum World {
     Flip,
     /// Every call of a script to the disk failed.
     Io,
+    /// Every bit of an archive's rows flipped, every entry of its indexes lost.
+    Rows,
 }
 
 /// Tries all of a small world.
@@ -47,5 +57,6 @@ pub(crate) fn run(small: &Small) -> anyhow::Result<Counters> {
         World::Cut => cut::run(small.seed, times),
         World::Flip => flip::run(small.seed, times),
         World::Io => io::run(small.seed, times),
+        World::Rows => rows::run(small.seed, times),
     }
 }

@@ -75,6 +75,16 @@ impl Server {
         server
     }
 
+    /// The process ends; the machine goes on.
+    pub(crate) fn kill(&mut self) {
+        self.world.kill(true);
+    }
+
+    /// Somebody sets the wall clock, forward or back.
+    pub(crate) fn set_clock(&mut self, by_ms: i64) {
+        self.world.clocks.set_wall(by_ms);
+    }
+
     /// What time it is.
     pub(crate) fn now(&self) -> Time {
         self.world.clocks.read().wall

@@ -19,7 +19,7 @@ use crate::dice::Dice;
 use crate::world::Death;
 
 /// The queues of every story, one for each way of acting.
-const QUEUES: [&str; 6] = ["orders", "hooks", "ledger", "carts", "slow", "held"];
+pub(crate) const QUEUES: [&str; 6] = ["orders", "hooks", "ledger", "carts", "slow", "held"];
 
 /// Queues that workers lease from.
 const PULLED: [&str; 3] = ["orders", "slow", "held"];
@@ -39,6 +39,11 @@ impl Story {
     /// The story of this seed.
     pub(crate) fn new(seed: u64) -> Story {
         Story { dice: Dice::new(seed), keys: 0, held: Vec::new(), heard: Heard::default() }
+    }
+
+    /// How many keys it has named so far.
+    pub(crate) fn keys(&self) -> u64 {
+        self.keys
     }
 
     /// Creates the queues: the first turn.
@@ -272,7 +277,7 @@ impl Story {
 }
 
 /// The (queue, key) of this number: the queues take turns.
-fn key(number: u64) -> Address {
+pub(crate) fn key(number: u64) -> Address {
     let index = usize::try_from(number % QUEUES.len() as u64).expect("an index");
     Address {
         queue: queue(QUEUES[index]),

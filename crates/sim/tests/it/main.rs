@@ -1,0 +1,3 @@
+//! The built binary over directories that earlier builds left behind.
+
+mod upgrade;
