@@ -4,6 +4,7 @@
 //! one line of [`counters`], and fail on any violation and when they did less than they were meant
 //! to. No product code lives here; the product does not know that this exists.
 
+mod amount;
 mod attack;
 mod counters;
 #[allow(dead_code, reason = "the runs that roll them come next")]
@@ -21,6 +22,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use amount::Amount;
 
 /// Proves the promises of Duly.
 #[derive(Parser)]
@@ -59,9 +62,11 @@ enum Way {
     Attack(attack::Attack),
     /// Feeds every parser and decoder what nobody would write.
     Fuzz {
-        /// How often, all together.
-        #[arg(long, default_value_t = fuzz::EXECUTIONS)]
-        executions: u64,
+        /// How often, all together; as an ordinary run does unless it is said.
+        #[arg(long)]
+        executions: Option<u64>,
+        #[command(flatten)]
+        amount: Amount,
         /// Only this parser.
         #[arg(long)]
         target: Option<String>,
@@ -86,7 +91,10 @@ fn main() -> ExitCode {
         Way::Freeze { into, seed } => upgrade::freeze(&into, seed),
         Way::History { file } => linearize::run(&file),
         Way::Attack(attack) => attack::run(&attack),
-        Way::Fuzz { executions, target, seed } => fuzz::run(executions, target.as_deref(), seed),
+        Way::Fuzz { executions, amount, target, seed } => {
+            let executions = executions.unwrap_or(fuzz::EXECUTIONS * amount.times());
+            fuzz::run(executions, target.as_deref(), seed)
+        }
     };
     match done {
         Ok(counters) => counters.end(),

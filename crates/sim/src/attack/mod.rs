@@ -34,6 +34,7 @@ use clap::{Args, Subcommand};
 use self::oracle::Harm;
 use self::server::{Segments, Server, Setup};
 use self::world::World;
+use crate::amount::Amount;
 use crate::counters::Counters;
 use crate::dice::Dice;
 use crate::{linearize, zoo};
@@ -63,6 +64,8 @@ pub(crate) struct Options {
     /// How many times; the floor of an ordinary run unless it is said.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     cycles: Option<u64>,
+    #[command(flatten)]
+    amount: Amount,
     /// What all choices follow from. Threads and processes still race: a seed repeats the plan, not
     /// the run.
     #[arg(long, default_value_t = 1)]
@@ -124,7 +127,7 @@ impl Field {
         let folder = options.folder.clone().unwrap_or_else(own);
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
-        let cycles = options.cycles.unwrap_or(cycles);
+        let cycles = options.cycles.unwrap_or(cycles * options.amount.times());
         let mut counters = Counters::new(counted_as);
         counters.floor("cycles", cycles);
         counters.add("operations", 0);

@@ -21,24 +21,24 @@ pub(crate) use folder::Folder;
 pub(crate) use server::{SMALL, Server};
 pub(crate) use story::{QUEUES, Story, key};
 
-use clap::{Args, Subcommand};
+use clap::{Args, ValueEnum};
 
+use crate::amount::Amount;
 use crate::counters::Counters;
 
 /// Which small world, and how much of it.
 #[derive(Args)]
 pub(crate) struct Small {
-    #[command(subcommand)]
+    /// What is cut, flipped or failed.
     world: World,
-    /// Fifty times as much.
-    #[arg(long, global = true)]
-    long: bool,
+    #[command(flatten)]
+    amount: Amount,
     /// Where the stories begin.
-    #[arg(long, global = true, default_value_t = 1)]
+    #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Copy, ValueEnum)]
 enum World {
     /// A journal cut at every byte.
     Cut,
@@ -52,7 +52,7 @@ enum World {
 
 /// Tries all of a small world.
 pub(crate) fn run(small: &Small) -> anyhow::Result<Counters> {
-    let times = if small.long { 50 } else { 1 };
+    let times = small.amount.times();
     match small.world {
         World::Cut => cut::run(small.seed, times),
         World::Flip => flip::run(small.seed, times),
