@@ -34,6 +34,8 @@ const MEBIBYTES: u64 = 96;
 const TOGETHER: u64 = 200;
 /// More of them than ever fit.
 const MOST: u64 = 2_000;
+/// The status of a process that has no room to begin with.
+const DISK_FAILED: i32 = 74;
 /// Settles tried while schedules are refused.
 const SETTLES: usize = 100;
 /// How long recovery may take.
@@ -88,7 +90,8 @@ fn fill(
     field.counters.add("settles_while_low", settles.len() as u64);
     ensure!(leased, "nothing was leased before");
     field.counters.add("verdicts_while_low", worker::give_all(world, &mut connection)?);
-    if cycle.is_multiple_of(2) {
+    let is_full = cycle.is_multiple_of(2);
+    if is_full {
         world.oracle.set_room(Room::None);
         until_everything_is_refused(&mut connection, cycle)?;
         field.counters.add("full", 1);
@@ -96,13 +99,15 @@ fn fill(
     if cycle.is_multiple_of(3) {
         server.kill()?;
         field.counters.add("killed", 1);
-        server = if let Ok(server) = setup.launch()?.ready_or_ended()? {
-            server
-        } else {
-            // Serving begins with a fact. Without room for it, it says so and ends.
-            field.counters.add("did_not_start", 1);
-            fs::remove_file(ballast)?;
-            setup.start()?
+        server = match setup.launch()?.ready_or_ended()? {
+            Ok(server) => server,
+            Err(code) => {
+                // Serving begins with a fact. Without room for it, it says so and ends.
+                ensure!(is_full && code == DISK_FAILED, "ended with {code}, full: {is_full}");
+                field.counters.add("did_not_start", 1);
+                fs::remove_file(ballast)?;
+                setup.start()?
+            }
         };
     }
     fs::remove_file(ballast).unwrap_or_default();
