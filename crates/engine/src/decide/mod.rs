@@ -104,6 +104,9 @@ impl Engine {
         if let Some(slot) = slot.filter(|slot| self.state.live(*slot).generation == generation) {
             return Ok(self.not_over(slot));
         }
+        if let Some(last) = self.state.outlived.get(&(id, generation)) {
+            return Ok(Met::Archived(Box::new(last.clone())));
+        }
         match known {
             _ if id >= self.state.next_id => Ok(Met::Nothing),
             Known::Unasked => Err(No::LookUp(Wanted::Id(id, generation))),

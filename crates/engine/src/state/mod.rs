@@ -60,6 +60,8 @@ pub(crate) struct State {
     pub(crate) timers: Timers,
     /// Final records in the order they became so, until they are archived.
     pub(crate) finals: VecDeque<(Seq, u32, DeadlineId, Generation)>,
+    /// Those of them whose deadline has begun another generation: nowhere else can they be had yet.
+    pub(crate) outlived: BTreeMap<(DeadlineId, Generation), Deadline>,
     /// Erased deadlines that the archive may still show.
     pub(crate) erased: BTreeSet<DeadlineId>,
     /// The same in the order they were erased.
@@ -92,6 +94,7 @@ impl State {
             recovery_until: Time::ZERO,
             timers: Timers::new(),
             finals: VecDeque::new(),
+            outlived: BTreeMap::new(),
             erased: BTreeSet::new(),
             erasures: VecDeque::new(),
             turns: Turns::default(),
@@ -228,6 +231,11 @@ impl State {
     /// Puts a record in the place of the one with its number, or in a place of its own.
     pub(crate) fn put(&mut self, live: Live) -> u32 {
         let Some(slot) = self.slot_of_id(live.id) else { return self.insert(live) };
+        let before = self.live(slot);
+        if before.phase.is_final() && before.generation != live.generation {
+            let last = self.view(slot);
+            self.outlived.insert((last.id, last.generation), last);
+        }
         self.leave(slot);
         self.set_phase(slot, live.phase);
         // Its timer entry is a hint about the slot and stays good.
@@ -267,6 +275,10 @@ impl State {
     pub(crate) fn erase(&mut self, id: DeadlineId, seq: Seq) {
         if let Some(slot) = self.slot_of_id(id) {
             self.remove(slot);
+        }
+        let all = (id, Generation(0))..=(id, Generation(u32::MAX));
+        while let Some((&outlived, _)) = self.outlived.range(all.clone()).next() {
+            self.outlived.remove(&outlived);
         }
         self.erased.insert(id);
         self.erasures.push_back(Erasure { seq, id, at: None });

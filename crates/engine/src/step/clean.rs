@@ -48,6 +48,7 @@ impl Engine {
                 *seq <= archived || zoo::bites(Bug::EvictedBeforeArchived)
             })
         {
+            self.state.outlived.remove(&(id, generation));
             let still_there = self.state.records.get(slot).is_some_and(|live| {
                 live.id == id && live.generation == generation && live.phase.is_final()
             });
