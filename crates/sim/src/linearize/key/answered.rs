@@ -266,6 +266,11 @@ impl<'h> State<'h> {
         if same && duty.hold.may_be(token) {
             return Ok(State::Lapsed { life, at, duty: ended });
         }
+        // A queue may have come to need no target: what waited is done, and whoever says so is right.
+        let closed = call.rules.served && *delivery == Delivery::Done;
+        if closed && duty.met(*delivery, *attempts, call.rules).is_ok() && duty.hold.may_be(token) {
+            return Ok(State::Lapsed { life, at, duty: ended });
+        }
         let held = duty.met(Delivery::Leased, *attempts, call.rules)?;
         if held.hold.may_be(token) {
             Ok(State::Lapsed { life, at, duty: ended })
@@ -307,7 +312,7 @@ impl<'h> State<'h> {
             State::Remembered { used, .. } => return Ok(State::Absent { used }),
             // A delivery may have died meanwhile.
             State::Settled { life, .. } | State::Lapsed { life, .. } => life,
-            State::Pending { life, .. } if life.over() <= call.window.to => life,
+            State::Pending { life, .. } if life.over_unseen(call.rules) <= call.window.to => life,
             State::Pending { .. } => return Err("it was pending"),
             State::Absent { .. } => return Err("there is none"),
         };

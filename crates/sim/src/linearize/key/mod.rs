@@ -124,6 +124,11 @@ impl Life {
         self.due.from.max(self.frozen.from)
     }
 
+    /// The same where its due time may have been moved unseen.
+    fn over_unseen(self, rules: &Rules) -> u64 {
+        if rules.shifted { 0 } else { self.over() }
+    }
+
     /// A life that began unseen.
     fn unseen(generation: u32, due: Range) -> Life {
         Life { id: None, generation, due, frozen: Range::at(0) }
@@ -241,6 +246,11 @@ impl<'h> State<'h> {
             State::Lapsed { life, at, duty } if duty.may_be_final(call.rules) && kept(at) => {
                 Ok(life.id.unwrap_or(0))
             }
+            // It may have lapsed and ended, too, without anybody having seen it.
+            State::Pending { life, since } if call.rules.served => {
+                let over = life.over_unseen(call.rules).max(since);
+                if kept(over) { Ok(life.id.unwrap_or(0)) } else { Err("it is there") }
+            }
             _ => Err("it is there"),
         }
     }
@@ -250,8 +260,9 @@ impl<'h> State<'h> {
         match self {
             State::Settled { life, .. } => Ok(life),
             State::Lapsed { life, duty, .. } if duty.may_be_final(call.rules) => Ok(life),
-            State::Pending { life, .. } if call.rules.served && life.over() <= call.window.to => {
-                Ok(life)
+            State::Pending { life, .. } if call.rules.served => {
+                let is_over = life.over_unseen(call.rules) <= call.window.to;
+                if is_over { Ok(life) } else { Err("it is not final") }
             }
             _ => Err("it is not final"),
         }

@@ -102,7 +102,9 @@ impl<'h> State<'h> {
             }
             ("unknown_delivery", Asked::Verdict { token, .. }) => match self {
                 State::Lapsed { duty, .. } if duty.hold == Hold::Token(*token) => {
-                    return Err("this lease was given");
+                    // Unless it is not kept any longer.
+                    let used = self.absent(call).map_err(|_| "this lease was given")?;
+                    after(State::Absent { used });
                 }
                 _ => after(self),
             },
