@@ -7,14 +7,16 @@
 mod amount;
 mod attack;
 mod counters;
-#[allow(dead_code, reason = "the runs that roll them come next")]
 mod dice;
 mod fuzz;
 mod history;
+mod life;
 mod linearize;
+mod markers;
+mod oracle;
+mod run;
 mod small;
 mod upgrade;
-#[cfg_attr(not(test), allow(dead_code, reason = "the runs that step it come next"))]
 mod world;
 mod zoo;
 
@@ -36,6 +38,14 @@ struct Arguments {
 /// The ways of proving.
 #[derive(Subcommand)]
 enum Way {
+    /// Lives simulated lives with faults, and judges them by the promises.
+    Run(run::Options),
+    /// Lives one life twice: the same seed gives the same bytes.
+    Twice {
+        /// Which.
+        #[arg(long)]
+        seed: u64,
+    },
     /// Lets one seeded defect loose after the other: every one must be caught by some suite.
     Zoo {
         /// Try only this one.
@@ -86,6 +96,8 @@ fn main() -> ExitCode {
     }
     let Arguments { way } = Arguments::parse();
     let done = match way {
+        Way::Run(options) => run::run(&options),
+        Way::Twice { seed } => run::twice(seed),
         Way::Zoo { bug } => zoo::run(bug.as_deref()),
         Way::Small(small) => small::run(&small),
         Way::Freeze { into, seed } => upgrade::freeze(&into, seed),

@@ -39,11 +39,6 @@ impl Clocks {
         self.off_ms = self.off_ms.saturating_add(by_ms);
     }
 
-    /// How far the wall clock is off, in ms; negative is slow.
-    pub(crate) fn off_ms(&self) -> i64 {
-        self.off_ms
-    }
-
     /// The machine boots: the boot clock begins anew.
     pub(crate) fn boot(&mut self) {
         self.booted = self.passed;

@@ -27,6 +27,8 @@ use duly::driver::{
     Ask, Attempt, Driver, Errand, Message, NotDurable, OldRecords, Parts, Pins, Release, Reply,
     Vitals, Wait, can_step,
 };
+use duly_engine::Engine;
+use duly_engine::answer::{Known, Wanted};
 use duly_engine::clock::Reading;
 use duly_engine::command::Command;
 use duly_engine::effect::Notice;
@@ -34,7 +36,7 @@ use duly_engine::id::{QueueName, Seq};
 use duly_engine::limits::Limits;
 use duly_engine::time::{Span, Time};
 use duly_store::archive::{Filter, Item};
-use duly_store::disk::MemoryDisk;
+use duly_store::disk::{Disk, MemoryDisk};
 use duly_store::journal::{self, Allocator, Kind, Progress, Writer};
 use duly_store::{Directory, Error, FreshIdentity};
 use tokio::sync::{Semaphore, oneshot};
@@ -46,6 +48,8 @@ use self::shelf::Transaction;
 
 /// Requests that may be under way at once.
 const PERMITS: usize = 100_000;
+/// Look-ups that are remembered, to tell which are repeated.
+const LATELY: usize = 4;
 /// The allocator tries again after so long when the disk was full.
 const ALLOCATE_EVERY: Span = Span::from_secs(1);
 
@@ -106,6 +110,17 @@ impl Duty {
     ];
 }
 
+/// How far the cleaning of the oldest segment has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cleaning {
+    /// The cleaner has been asked for its first records.
+    Begun,
+    /// Its records are being read and stated anew.
+    Reading,
+    /// All are read; it waits to be freed.
+    Waiting,
+}
+
 /// What came of a duty.
 #[derive(Debug)]
 pub(crate) enum Done {
@@ -128,6 +143,8 @@ pub(crate) struct Stepped {
     pub(crate) spares: usize,
     /// Had it room for a fact at all?
     pub(crate) has_room: bool,
+    /// Does the engine go by the wall clock?
+    pub(crate) trusts: bool,
     /// What it wants to be written.
     pub(crate) records: Vec<Written>,
 }
@@ -191,6 +208,12 @@ struct Up {
     transaction: Option<Transaction>,
     found: VecDeque<Message>,
     old: Option<OldRecords>,
+    /// The oldest segment, read to its end.
+    read_out: Option<u32>,
+    has_freed: bool,
+    /// What was found lately.
+    found_lately: VecDeque<(Wanted, Known)>,
+    last_look_up: (bool, bool),
     /// When the allocator works next; now, if it was nudged.
     allocate_at: Option<Span>,
     waits: u64,
@@ -274,6 +297,10 @@ impl World {
             transaction: None,
             found: VecDeque::new(),
             old: None,
+            read_out: None,
+            has_freed: false,
+            found_lately: VecDeque::new(),
+            last_look_up: (false, false),
             allocate_at: Some(self.clocks.passed()),
             waits: 0,
             _directory: directory,
@@ -311,9 +338,14 @@ impl World {
 
     /// The records that a start would find now, oldest first. The disk stays as it is.
     pub(crate) fn survivors(&self) -> Result<Vec<Written>, Death> {
-        let disk = self.disk.fork();
+        self.survivors_on(&self.disk.fork())
+    }
+
+    /// The same on a disk that nobody else uses.
+    pub(crate) fn survivors_on(&self, disk: &MemoryDisk) -> Result<Vec<Written>, Death> {
         disk.kill();
-        let directory = directory(&disk, &self.settings)?;
+        disk.set_full(false);
+        let directory = directory(disk, &self.settings)?;
         let StoreSettings { segment_bytes, reserve, .. } = self.settings.store;
         let mut records = Vec::new();
         let mut keep = |record: journal::RecordView<'_>| {
@@ -328,6 +360,25 @@ impl World {
         journal::open(&directory, journal::Options { segment_bytes, reserve }, &mut keep)
             .map_err(cannot("look at the journal"))?;
         Ok(records)
+    }
+
+    /// The engine that a start would make now of the journal. The disk stays as it is.
+    pub(crate) fn replayed(&self) -> Result<Engine, Death> {
+        let disk = self.disk.fork();
+        disk.kill();
+        disk.set_full(false);
+        let directory = directory(&disk, &self.settings)?;
+        let Settings { store, limits, .. } = &self.settings;
+        let replayed = replay(&directory, store, limits.clone(), self.shelf.applied());
+        Ok(replayed.map_err(cannot("replay"))?.engine)
+    }
+
+    /// The files that hold records, and how long they are.
+    pub(crate) fn journal_files(&self) -> Vec<(String, u64)> {
+        let names = self.disk.fork().list("journal").unwrap_or_default();
+        let segments = names.into_iter().filter(|name| name.ends_with(".seg"));
+        let path = |name| format!("journal/{name}");
+        segments.map(|name| (path(name), self.settings.store.segment_bytes)).collect()
     }
 
     // What comes from outside.
@@ -373,6 +424,34 @@ impl World {
         let permit = permits.try_acquire_owned().expect("there are enough");
         let (reply, answers) = oneshot::channel();
         (Ask { commands, reply, permit }, answers)
+    }
+
+    // What can be seen of the threads.
+
+    /// Where is the cleaning of a segment?
+    pub(crate) fn cleaning(&self) -> Option<Cleaning> {
+        let up = self.up.as_ref()?;
+        match up.out.errand {
+            Some((Errand::Begin(_), _)) => Some(Cleaning::Begun),
+            _ if up.old.is_some() => Some(Cleaning::Reading),
+            _ => up.read_out.map(|_| Cleaning::Waiting),
+        }
+    }
+
+    /// Is a transaction of the archive under way?
+    pub(crate) fn is_archiving(&self) -> bool {
+        self.up.as_ref().is_some_and(|up| up.transaction.is_some())
+    }
+
+    /// Was a segment freed by the last step?
+    pub(crate) fn has_freed(&self) -> bool {
+        self.up.as_ref().is_some_and(|up| up.has_freed)
+    }
+
+    /// Of the last look-up: was it of something found before, that has changed since, and would a
+    /// filter that is filled have spared it?
+    pub(crate) fn last_look_up(&self) -> (bool, bool) {
+        self.up.as_ref().map_or((false, false), |up| up.last_look_up)
     }
 
     // What the threads do.
@@ -445,7 +524,11 @@ impl World {
         let look_every = self.settings.look_every;
         let up = self.up();
         let messages = std::mem::take(&mut up.inbox);
+        let oldest = up.driver.placer().segments().next().map(|segment| segment.number);
         let (release, more) = up.driver.step(reading, messages);
+        let after = up.driver.placer().segments().next().map(|segment| segment.number);
+        up.has_freed = oldest != after;
+        up.read_out = up.read_out.filter(|number| Some(*number) == after);
         let records = written(&release);
         if !release.is_empty() {
             up.releases.push_back(release);
@@ -507,6 +590,13 @@ impl World {
         let up = self.up.as_mut().expect("the process is running");
         if let Some(wanted) = up.out.wanted.pop_front() {
             let known = self.shelf.look_up(&wanted);
+            let before = up.found_lately.iter().rev().find(|(other, _)| *other == wanted);
+            let is_stale = before.is_some_and(|(_, before)| *before != known);
+            up.last_look_up = (is_stale, !up.filter.is_complete());
+            up.found_lately.push_back((wanted.clone(), known.clone()));
+            if up.found_lately.len() > LATELY {
+                up.found_lately.pop_front();
+            }
             up.found.push_back(Message::Found(wanted, known));
         }
     }
@@ -526,6 +616,7 @@ impl World {
         let (records, ended) = old.read_on().map_err(&cannot)?;
         if ended {
             up.old = None;
+            up.read_out = up.driver.placer().segments().next().map(|segment| segment.number);
         }
         up.inbox.push(Message::Restate(records, ended));
         Ok(())
@@ -563,6 +654,7 @@ impl Up {
             at: self.driver.now(),
             spares: self.driver.placer().spares(),
             has_room: self.driver.engine().storage() < duly_engine::Storage::Gone,
+            trusts: self.driver.trusts_clock(),
             records,
         }
     }

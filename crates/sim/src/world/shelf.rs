@@ -97,6 +97,11 @@ impl Shelf {
         found.map_or(Known::Absent, |found| Known::Archived(Box::new(found.clone())))
     }
 
+    /// One generation of a deadline.
+    pub(crate) fn get(&self, id: DeadlineId, generation: Generation) -> Option<&Deadline> {
+        self.records.get(&(id, generation))
+    }
+
     fn latest(&self, at: &Address) -> Option<&Deadline> {
         let id = *self.by_key.get(at)?.iter().max()?;
         let all = (id, Generation(0))..=(id, Generation(u32::MAX));
