@@ -95,7 +95,8 @@ fn read_event(row: &Row<'_>) -> rusqlite::Result<Option<Event>> {
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Time>> {
     let millis: Option<i64> = row.get(column)?;
-    Ok(millis.map(|millis| Time::from_millis(millis.unsigned_abs())))
+    // Nothing of Duly happens before 1970: a negative time is none.
+    Ok(millis.and_then(|millis| u64::try_from(millis).ok()).map(Time::from_millis))
 }
 
 fn put_number(json: &mut String, name: &str, number: u64) {
