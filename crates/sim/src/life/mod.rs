@@ -137,6 +137,8 @@ pub(crate) struct Life {
     /// Until when each duty is not done.
     stuck: BTreeMap<Duty, Span>,
     paused_until: Span,
+    /// When the last step was made.
+    stepped_at: Span,
     /// While nothing runs: when it starts.
     start_at: Span,
     targets_down: bool,
@@ -187,6 +189,7 @@ impl Life {
             process: 0,
             stuck: BTreeMap::new(),
             paused_until: Span::ZERO,
+            stepped_at: Span::ZERO,
             start_at: Span::ZERO,
             targets_down: false,
             full: false,
@@ -292,6 +295,7 @@ impl Life {
         match self.world.perform(duty) {
             Ok(Done::Stepped(stepped)) => {
                 self.steps += 1;
+                self.stepped_at = self.world.clocks.passed();
                 self.look_at_room(stepped.spares, stepped.has_room);
                 for written in &stepped.records {
                     self.digest.bytes(&written.facts);

@@ -145,6 +145,7 @@ impl Life {
             }
             Mended::Targets => self.targets_down = false,
             Mended::Flip => self.unflip(),
+            Mended::Clock if self.peace => {}
             // Somebody sets the clock to what the server thinks it is, or says that it is right.
             Mended::Clock if self.dice.percent(60) => self.set_clock_right(),
             Mended::Clock => {
@@ -155,7 +156,8 @@ impl Life {
     }
 
     fn set_clock_right(&mut self) {
-        let (right, wall) = (self.oracle.now(), self.world.clocks.read().wall);
+        let since = self.world.clocks.passed().minus(self.stepped_at);
+        let (right, wall) = (self.oracle.now().plus(since), self.world.clocks.read().wall);
         let by = i128::from(right.millis()) - i128::from(wall.millis());
         self.world.clocks.set_wall(i64::try_from(by).unwrap_or(0));
     }

@@ -71,7 +71,10 @@ impl Oracle {
     pub(crate) fn all_ended(&mut self) {
         let left = self.left_to_do();
         let ended = Left::default() == Left { next: None, ..left };
-        self.must(Promise::AtLeastOnce, ended, || format!("at the end there is left: {left:?}"));
+        let (now, guard) = (self.now(), self.model.guard);
+        self.must(Promise::AtLeastOnce, ended, || {
+            format!("at {} there is left: {left:?}, guard {guard:?}", now.millis())
+        });
     }
 
     /// Every generation that ended and must still be readable.
