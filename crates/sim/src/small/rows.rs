@@ -14,7 +14,7 @@ use anyhow::{Context, ensure};
 use duly_engine::command::{Address, Filter};
 use duly_engine::deadline::Deadline;
 use duly_engine::id::{DeadlineId, Generation};
-use duly_store::archive::{self, Reader, Writer};
+use duly_store::archive::{self, Reader};
 use duly_store::disk::MemoryDisk;
 use duly_store::{Directory, Error, FreshIdentity};
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
@@ -33,7 +33,7 @@ const NAME: &str = "small rows";
 const TURNS: usize = 200;
 
 /// Records that are kept of it: few, so that all of their bits can be tried.
-const ROWS: usize = 12;
+const ROWS: usize = 6;
 
 /// Bits of a page that one case flips.
 const TOGETHER: u64 = 1024;
@@ -60,7 +60,7 @@ enum Case {
 pub(super) fn run(seed: u64, times: u64) -> anyhow::Result<Counters> {
     let mut counters = Counters::new(NAME);
     for (figure, floor) in
-        [("column_bits", 10_000), ("file_bits", 60_000), ("entries", 80), ("found", 60_000)]
+        [("column_bits", 10_000), ("file_bits", 32_768), ("entries", 48), ("found", 30_000)]
     {
         counters.floor(figure, floor * times);
     }
@@ -105,7 +105,7 @@ fn sound(seed: u64) -> anyhow::Result<Sound> {
     )?;
     connection.execute_batch("PRAGMA journal_mode = DELETE; VACUUM;")?;
     drop(connection);
-    let reader = Writer::open(&path, &directory()?)?.reader()?;
+    let reader = Reader::at(&path)?;
     let mut records = BTreeMap::new();
     for (id, generation) in numbers(&path)? {
         let found = reader.by_id(id, generation)?.context("it was just listed")?;
@@ -118,9 +118,6 @@ fn sound(seed: u64) -> anyhow::Result<Sound> {
         let at = Address { queue: deadline.queue.clone(), key: deadline.key.clone() };
         latest.insert(at, deadline.clone());
     }
-    let connection = Connection::open(&path)?;
-    connection.execute_batch("PRAGMA journal_mode = DELETE;")?;
-    drop(connection);
     Ok(Sound { bytes: fs::read(&path)?, last_seq, records, latest })
 }
 
@@ -178,37 +175,36 @@ impl Case {
         let mut wrong = Vec::new();
         match self {
             Case::Column { row, column } => {
-                let before = column_of(sound, &path, column, *row)?;
+                start_over(sound, &path)?;
+                let connection = Connection::open(&path)?;
+                connection.execute_batch("PRAGMA synchronous = OFF;")?;
+                let sql = format!("SELECT {column} FROM records WHERE row = ?1");
+                let before: Value = connection.query_row(&sql, [row], |found| found.get(0))?;
+                let sql = format!("UPDATE records SET {column} = ?1 WHERE row = ?2");
+                let mut update = connection.prepare(&sql)?;
+                let reader = Reader::at(&path)?;
                 for bit in 0..bits(&before) {
-                    start_over(sound, &path)?;
-                    let connection = Connection::open(&path)?;
-                    connection.execute_batch("PRAGMA synchronous = OFF;")?;
-                    let sql = format!("UPDATE records SET {column} = ?1 WHERE row = ?2");
-                    let flipped = flipped(&before, bit);
                     // Two rows cannot have the same number, not even by such an accident.
-                    if connection.execute(&sql, params![flipped, row]).is_err() {
+                    if update.execute(params![flipped(&before, bit), row]).is_err() {
                         counters.add("refused", 1);
                         continue;
                     }
-                    drop(connection);
                     counters.add("column_bits", 1);
+                    let judged = sound.judge(&path, Ok(&reader), true, counters);
                     let what = format!("bit {bit} of {column} of row {row}");
-                    wrong.extend(
-                        sound.judge(&path, true, counters).map(|why| format!("{what}: {why}")),
-                    );
+                    wrong.extend(judged.map(|why| format!("{what}: {why}")));
                 }
             }
             Case::Bits { from } => {
                 for bit in *from..*from + TOGETHER {
-                    start_over(sound, &path)?;
                     let mut bytes = sound.bytes.clone();
                     bytes[usize::try_from(bit / 8)?] ^= 1 << (bit % 8);
                     fs::write(&path, &bytes)?;
                     counters.add("file_bits", 1);
+                    let reader = Reader::at(&path);
                     let what = format!("bit {bit} of the file");
-                    wrong.extend(
-                        sound.judge(&path, false, counters).map(|why| format!("{what}: {why}")),
-                    );
+                    let judged = sound.judge(&path, reader.as_ref(), false, counters);
+                    wrong.extend(judged.map(|why| format!("{what}: {why}")));
                 }
             }
             Case::Entry { index, row, is_lost } => {
@@ -217,8 +213,8 @@ impl Case {
                 counters.add("entries", 1);
                 let word = if *is_lost { "lost" } else { "left over" };
                 let what = format!("the entry of row {row} in {index} {word}");
-                wrong
-                    .extend(sound.judge(&path, true, counters).map(|why| format!("{what}: {why}")));
+                let judged = sound.judge(&path, Reader::at(&path).as_ref(), true, counters);
+                wrong.extend(judged.map(|why| format!("{what}: {why}")));
             }
         }
         Ok(wrong)
@@ -233,12 +229,6 @@ fn start_over(sound: &Sound, path: &Path) -> anyhow::Result<()> {
         fs::remove_file(PathBuf::from(beside)).unwrap_or_default();
     }
     Ok(fs::write(path, &sound.bytes)?)
-}
-
-fn column_of(sound: &Sound, path: &Path, column: &str, row: i64) -> anyhow::Result<Value> {
-    start_over(sound, path)?;
-    let sql = format!("SELECT {column} FROM records WHERE row = ?1");
-    Ok(Connection::open(path)?.query_row(&sql, [row], |found| found.get(0))?)
 }
 
 /// How many bits a value has that can be flipped.
@@ -309,7 +299,13 @@ fn damage_index(path: &Path, index: &str, row: i64, is_lost: bool) -> anyhow::Re
 
 impl Sound {
     /// Asks a damaged archive everything and looks it over; says what is wrong with what came of it.
-    fn judge(&self, path: &Path, must_be_found: bool, counters: &mut Counters) -> Option<String> {
+    fn judge(
+        &self,
+        path: &Path,
+        reader: Result<&Reader, &Error>,
+        must_be_found: bool,
+        counters: &mut Counters,
+    ) -> Option<String> {
         let found = {
             let directory = directory().expect("a disk in memory works");
             match archive::examine(path, &directory, Some(self.last_seq), &mut |_| {}) {
@@ -318,9 +314,10 @@ impl Sound {
             }
         };
         counters.add(if found { "found" } else { "unfound" }, 1);
-        let answers = match self.ask(path) {
-            Ok(answers) => answers,
-            Err(wrong) => return Some(wrong),
+        let answers = match reader.map(|reader| self.ask(reader)) {
+            Ok(Ok(answers)) => answers,
+            Ok(Err(wrong)) => return Some(wrong),
+            Err(_) => Answers::Refused,
         };
         counters.add(answers.word(), 1);
         match answers {
@@ -335,17 +332,14 @@ impl Sound {
     }
 
     /// Asks about every record in every way; the error is a wrong record.
-    fn ask(&self, path: &Path) -> Result<Answers, String> {
-        let directory = directory().expect("a disk in memory works");
-        let opened = Writer::open(path, &directory).and_then(|writer| writer.reader());
-        let Ok(reader) = opened else { return Ok(Answers::Refused) };
+    fn ask(&self, reader: &Reader) -> Result<Answers, String> {
         let mut worst = Answers::Right;
         for ((id, generation), sound) in &self.records {
             worst = worst.max(self.one(reader.by_id(*id, *generation), sound)?);
         }
         for (at, sound) in &self.latest {
             worst = worst.max(self.one(reader.latest(at), sound)?);
-            worst = worst.max(self.page(&reader, at)?);
+            worst = worst.max(self.page(reader, at)?);
         }
         Ok(worst)
     }

@@ -4,6 +4,8 @@
 //! before it asks. Every row is checked against its checksums; a row that fails is an error, never an
 //! answer. No call walks more than a bounded number of rows.
 
+use std::path::Path;
+
 use duly_engine::answer::{Known, Wanted};
 use duly_engine::command::{Address, Filter};
 use duly_engine::deadline::Deadline;
@@ -38,6 +40,11 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Looks into an archive that is there, whoever writes it.
+    pub fn at(path: &Path) -> Result<Reader, Error> {
+        Reader::open(Home { path: path.to_owned() })
+    }
+
     pub(super) fn open(home: Home) -> Result<Reader, Error> {
         Ok(Reader { connection: connect_to_read(&home)?, home })
     }
