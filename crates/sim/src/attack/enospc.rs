@@ -53,20 +53,25 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
     field.counters.floor("killed", field.cycles / 4);
     let disk = Mount::memory(&field.folder, MEBIBYTES)?;
     let world = World::new()?;
+    let done = fill_up(&mut field, &world, &disk);
+    drop(disk);
+    field.judged(&world, done)
+}
+
+/// All cycles on one disk.
+fn fill_up(field: &mut Field, world: &World, disk: &Mount) -> anyhow::Result<()> {
     let setup = Setup { data: disk.point().join("data"), ..field.setup("server")? };
-    let mut server = setup.start()?;
+    let mut server = world.start(&setup)?;
     world.declare(&server)?;
     for cycle in 0..field.cycles {
-        server = fill(&mut field, &world, &setup, server, &disk.point().join("ballast"), cycle)?;
+        server = fill(field, world, &setup, server, &disk.point().join("ballast"), cycle)?;
         world.read_latest(&server, &mut field.dice(cycle))?;
-        field.take_harms(&world, cycle);
+        field.take_harms(world, cycle)?;
         field.counters.add("cycles", 1);
         progress(&format!("{}: {} answers", cycle + 1, world.told()));
     }
-    field.conclude(&world, &server)?;
-    server.kill()?;
-    drop(disk);
-    Ok(field.end())
+    field.conclude(world, &server)?;
+    server.kill()
 }
 
 /// One cycle; gives back a server that works.
@@ -106,7 +111,7 @@ fn fill(
                 ensure!(is_full && code == DISK_FAILED, "ended with {code}, full: {is_full}");
                 field.counters.add("did_not_start", 1);
                 fs::remove_file(ballast)?;
-                setup.start()?
+                world.start(setup)?
             }
         };
     }

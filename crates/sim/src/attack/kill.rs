@@ -31,16 +31,25 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
     field.counters.floor("segments_freed", field.cycles / 20);
     let with_default = field.cycles.div_ceil(DEFAULT_SEGMENTS_IN);
     let with_small = field.cycles - with_default;
-    punish(&mut field, "small", Segments::Small, with_small)?;
-    punish(&mut field, "default", Segments::Default, with_default)?;
-    Ok(field.end())
+    let small = World::new()?;
+    let done = punish(&mut field, &small, "small", Segments::Small, with_small);
+    let default = World::new()?;
+    let done = done
+        .and_then(|()| punish(&mut field, &default, "default", Segments::Default, with_default));
+    let done = field.take_harms(&small, with_small).and(done);
+    field.judged(&default, done)
 }
 
 /// So many cycles over one directory.
-fn punish(field: &mut Field, name: &str, segments: Segments, cycles: u64) -> anyhow::Result<()> {
-    let world = World::new()?;
+fn punish(
+    field: &mut Field,
+    world: &World,
+    name: &str,
+    segments: Segments,
+    cycles: u64,
+) -> anyhow::Result<()> {
     let setup = Setup { segments, ..field.setup(name)? };
-    let mut server = setup.start()?;
+    let mut server = world.start(&setup)?;
     world.declare(&server)?;
     let mut open_ms = 0;
     for cycle in 0..cycles {
@@ -58,16 +67,16 @@ fn punish(field: &mut Field, name: &str, segments: Segments, cycles: u64) -> any
             field.counters.add("killed_at_start", 1);
         }
         let begun = Instant::now();
-        server = setup.start()?;
+        server = world.start(&setup)?;
         open_ms += u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         world.read_latest(&server, &mut dice)?;
-        field.take_harms(&world, cycle);
+        field.take_harms(world, cycle)?;
         field.counters.add("cycles", 1);
         if (cycle + 1) % EVERY == 0 {
             progress(&format!("{name} {}: {} answers", cycle + 1, world.told()));
         }
     }
-    field.conclude(&world, &server)?;
+    field.conclude(world, &server)?;
     field.counters.add("segments_freed", setup.segments_freed()?);
     progress(&format!("{name}: opened in {} ms, on average", open_ms / cycles.max(1)));
     Ok(())

@@ -57,10 +57,16 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
     field.counters.floor("killed_by_system", field.cycles);
     field.counters.floor("lapsed", field.cycles);
     let world = World::new()?;
+    let done = starve(&mut field, &world, &group);
+    field.judged(&world, done)
+}
+
+/// All cycles in one group.
+fn starve(field: &mut Field, world: &World, group: &Group) -> anyhow::Result<()> {
     let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.0.display());
     let through = ["sh", "-c", &enter, "sh"].map(str::to_owned).to_vec();
     let setup = Setup { through, ..field.setup("server")? };
-    let mut server = setup.start()?;
+    let mut server = world.start(&setup)?;
     world.declare(&server)?;
     for cycle in 0..field.cycles {
         let mut dice = field.dice(cycle);
@@ -74,15 +80,14 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
         } else {
             field.counters.violation(&format!("cycle {cycle}: ended with {code}, not {KILLED}"));
         }
-        server = setup.start()?;
+        server = world.start(&setup)?;
         world.read_latest(&server, &mut dice)?;
-        field.take_harms(&world, cycle);
+        field.take_harms(world, cycle)?;
         field.counters.add("cycles", 1);
         progress(&format!("{}: {} answers", cycle + 1, world.told()));
     }
-    field.conclude(&world, &server)?;
-    server.kill()?;
-    Ok(field.end())
+    field.conclude(world, &server)?;
+    server.kill()
 }
 
 /// Asks for more than there is until the server is gone; says how it ended.

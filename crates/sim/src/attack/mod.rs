@@ -39,6 +39,9 @@ use crate::counters::Counters;
 use crate::dice::Dice;
 use crate::{linearize, zoo};
 
+/// After so many violations an attack is called off: each may be followed by thousands.
+const ENOUGH: u64 = 20;
+
 /// What is done to the server.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Attack {
@@ -162,22 +165,28 @@ impl Field {
         Dice::new(self.seed.wrapping_mul(1_000_003).wrapping_add(cycle))
     }
 
-    /// Counts the harm found so far, with what repeats it.
-    fn take_harms(&mut self, world: &World, cycle: u64) {
+    /// Counts the harm found so far, with what repeats it. After enough of it there is no going on.
+    fn take_harms(&mut self, world: &World, cycle: u64) -> anyhow::Result<()> {
+        let Field { name, seed, .. } = *self;
         for (harm, why) in world.oracle.take_harms() {
             self.counters.add(harm.name(), 1);
-            let Field { name, seed, .. } = self;
-            self.counters.violation(&format!(
-                "{}: {why} (duly-sim attack {name} --seed {seed}, cycle {cycle})",
-                harm.name()
-            ));
+            if self.counters.violations() < ENOUGH {
+                self.counters.violation(&format!(
+                    "{}: {why} (duly-sim attack {name} --seed {seed}, cycle {cycle})",
+                    harm.name()
+                ));
+            }
         }
+        anyhow::ensure!(self.counters.violations() < ENOUGH, "that is enough to look at");
+        Ok(())
     }
 
     /// Everything that fell due is acted on, and every record is as it was told.
     fn conclude(&mut self, world: &World, server: &Server) -> anyhow::Result<()> {
-        world.conclude(server)?;
-        self.take_harms(world, self.cycles);
+        if self.counters.violations() == 0 {
+            world.conclude(server)?;
+        }
+        self.take_harms(world, self.cycles)?;
         let (settled, lapsed) = world.oracle.outcomes();
         let figures = [
             ("operations", world.told()),
@@ -190,6 +199,20 @@ impl Field {
         }
         linearize::check(&world.history()).count(&mut self.counters);
         Ok(())
+    }
+
+    /// The end, whether or not the work was done: what cannot be gone on with because of harm is
+    /// harm, and nothing else.
+    fn judged(mut self, world: &World, done: anyhow::Result<()>) -> anyhow::Result<Counters> {
+        let cycle = self.counters.value("cycles");
+        match self.take_harms(world, cycle).and(done) {
+            Ok(()) => Ok(self.end()),
+            Err(why) if self.counters.violations() > 0 => {
+                self.counters.violation(&format!("it cannot go on: {why:#}"));
+                Ok(self.end())
+            }
+            Err(why) => Err(why),
+        }
     }
 
     /// The figures at the end. What was worked on stays to be looked at if anything was found.

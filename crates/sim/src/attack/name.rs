@@ -37,7 +37,7 @@ impl Name {
 
     /// Its payload: most are small, some large enough to fill segments.
     pub(super) fn payload(self) -> Value {
-        let length = if Dice::new(self.0).next().is_multiple_of(8) { 3_000 } else { 20 };
+        let length = if Dice::new(self.0).next().is_multiple_of(4) { 3_000 } else { 20 };
         json!({ "order": self.0, "pad": "x".repeat(length) })
     }
 

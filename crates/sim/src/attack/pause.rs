@@ -26,7 +26,13 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
     field.counters.floor("operations", field.cycles * OPERATIONS);
     field.counters.floor("lapsed", field.cycles);
     let world = World::new()?;
-    let server = field.setup("server")?.start()?;
+    let done = pause(&mut field, &world);
+    field.judged(&world, done)
+}
+
+/// All cycles of one server.
+fn pause(field: &mut Field, world: &World) -> anyhow::Result<()> {
+    let server = world.start(&field.setup("server")?)?;
     world.declare(&server)?;
     for cycle in 0..field.cycles {
         let mut dice = field.dice(cycle);
@@ -42,13 +48,12 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
             thread::sleep(Duration::from_millis(dice.below(100)));
         });
         world.read_latest(&server, &mut dice)?;
-        field.take_harms(&world, cycle);
+        field.take_harms(world, cycle)?;
         field.counters.add("cycles", 1);
         if (cycle + 1) % EVERY == 0 {
             progress(&format!("{}: {} answers", cycle + 1, world.told()));
         }
     }
-    field.conclude(&world, &server)?;
-    server.kill()?;
-    Ok(field.end())
+    field.conclude(world, &server)?;
+    server.kill()
 }

@@ -2,7 +2,9 @@
 //!
 //! The data lies on a file system of its own, which is told to stop writing at once, log and all;
 //! then it is taken away and mounted again. That this really loses what was not synced is checked in
-//! every cycle with a file that nobody synced. So an answer that left before its sync is found out.
+//! every cycle with a file that nobody synced. So an answer that left before its sync is found out;
+//! all the more when syncs are made to wait before they begin, as in every other pair of cycles: on
+//! this kind of disk what a sync has begun with is as good as there.
 
 use std::fs;
 use std::thread;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use super::load::MIXED;
 use super::mount::{Cut, Mount};
 use super::server::Setup;
+use super::strace::{self, Calls};
 use super::world::World;
 use super::{Field, Options, progress};
 use crate::counters::Counters;
@@ -19,6 +22,8 @@ use crate::counters::Counters;
 const CYCLES: u64 = 300;
 /// Answers in a cycle, at least, over all.
 const OPERATIONS: u64 = 100;
+/// How long a slow sync waits before it begins.
+const WAIT_MS: u64 = 10;
 /// The size of the disk.
 const MEBIBYTES: u64 = 1_024;
 /// How often it is said how it goes.
@@ -34,34 +39,43 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
     field.counters.floor("settled", field.cycles);
     field.counters.floor("lapsed", field.cycles);
     let world = World::new()?;
-    let setup = Setup { data: disk.point().join("data"), ..field.setup("server")? };
-    let mut server = setup.start()?;
+    let done = cut(&mut field, &world, &disk);
+    drop(disk);
+    field.judged(&world, done)
+}
+
+/// All cycles on one disk.
+fn cut(field: &mut Field, world: &World, disk: &Mount) -> anyhow::Result<()> {
+    let swift = Setup { data: disk.point().join("data"), ..field.setup("server")? };
+    let calls = Calls::SlowSyncs { wait_ms: WAIT_MS };
+    let through = strace::through(&calls, &swift.folder.join("calls.log"));
+    let slow = Setup { through, ..swift.clone() };
+    let mut server = world.start(&swift)?;
     world.declare(&server)?;
     for cycle in 0..field.cycles {
         let mut dice = field.dice(cycle);
         let control = disk.point().join("control");
         fs::write(&control, format!("{cycle}"))?;
-        let cut = if cycle % 2 == 0 { Cut::LogSurvives } else { Cut::LogLost };
+        let log = if cycle.is_multiple_of(2) { Cut::LogSurvives } else { Cut::LogLost };
         world.under_load(server.address(), MIXED, dice.split(), |load| {
             thread::sleep(Duration::from_millis(dice.within(10..=160)));
             load.server_may_die();
-            disk.cut(cut)?;
+            disk.cut(log)?;
             server.kill()
         })?;
         disk.power_up()?;
         let survived = fs::read_to_string(&control).is_ok_and(|kept| kept == format!("{cycle}"));
         field.counters.add("unsynced_lost", u64::from(!survived));
         fs::remove_file(&control).unwrap_or_default();
-        server = setup.start()?;
+        // Two cycles of one kind, then two of the other.
+        server = world.start(if cycle % 4 < 2 { &slow } else { &swift })?;
         world.read_latest(&server, &mut dice)?;
-        field.take_harms(&world, cycle);
+        field.take_harms(world, cycle)?;
         field.counters.add("cycles", 1);
         if (cycle + 1) % EVERY == 0 {
             progress(&format!("{}: {} answers", cycle + 1, world.told()));
         }
     }
-    field.conclude(&world, &server)?;
-    server.kill()?;
-    drop(disk);
-    Ok(field.end())
+    field.conclude(world, &server)?;
+    server.kill()
 }

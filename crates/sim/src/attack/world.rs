@@ -14,7 +14,7 @@ use super::ask::{self, Reply};
 use super::moment::{Ticks, wall_ms};
 use super::name::{HOOKS, Name, QUIET, WORKERS};
 use super::oracle::{Harm, Oracle};
-use super::server::Server;
+use super::server::{Server, Setup};
 use super::target::Target;
 use super::wire::Connection;
 use super::worker::Held;
@@ -64,6 +64,16 @@ impl World {
             told: AtomicU64::new(0),
             processes: AtomicU64::new(0),
         })
+    }
+
+    /// Starts the server. One that does not start has lost everything.
+    pub(super) fn start(&self, setup: &Setup) -> anyhow::Result<Server> {
+        let launched = wall_ms();
+        let server = setup.start().inspect_err(|why| {
+            self.oracle.found(Harm::Lost, format!("it does not start: {why:#}"));
+        })?;
+        self.oracle.opened(launched, wall_ms());
+        Ok(server)
     }
 
     /// Makes the queues as this attack wants them.

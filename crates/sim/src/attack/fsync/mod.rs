@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::load::{Load, Plan};
+use super::moment::wall_ms;
 use super::oracle::Harm;
 use super::server::{Server, Setup};
 use super::strace::{self, Calls};
@@ -50,24 +51,27 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
     field.counters.floor("of_the_journal", field.cycles / 3);
     field.counters.floor("asked_after_failure", field.cycles / 3);
     let world = World::new()?;
+    let done = fail_again_and_again(&mut field, &world);
+    field.judged(&world, done)
+}
+
+/// All cycles over one directory, and the probe.
+fn fail_again_and_again(field: &mut Field, world: &World) -> anyhow::Result<()> {
     let setup = field.setup("server")?;
-    let server = setup.start()?;
+    let mut server = world.start(&setup)?;
     world.declare(&server)?;
-    server.kill()?;
-    let mut server = None;
     for cycle in 0..field.cycles {
-        drop(server.take());
-        server = Some(fail(&mut field, &world, &setup, cycle)?);
-        field.take_harms(&world, cycle);
+        server.kill()?;
+        server = fail(field, world, &setup, cycle)?;
+        field.take_harms(world, cycle)?;
         field.counters.add("cycles", 1);
         if (cycle + 1) % EVERY == 0 {
             progress(&format!("{}: {} answers", cycle + 1, world.told()));
         }
     }
-    field.conclude(&world, server.as_ref().expect("there was a cycle"))?;
-    drop(server);
-    probe::run(&mut field)?;
-    Ok(field.end())
+    field.conclude(world, &server)?;
+    server.kill()?;
+    probe::run(field)
 }
 
 /// One cycle; gives back a server that works.
@@ -77,14 +81,18 @@ fn fail(field: &mut Field, world: &World, setup: &Setup, cycle: u64) -> anyhow::
     let log = setup.folder.join(format!("calls-{cycle}.log"));
     let traced = Setup { through: strace::through(&calls, &log), ..setup.clone() };
     let asked_before = world.history().operations.len();
+    let launched = wall_ms();
     let code = match traced.launch()?.ready_or_ended()? {
         Err(code) => {
             field.counters.add("at_start", 1);
             Some(code)
         }
-        Ok(server) => world.under_load(server.address(), LOAD, dice.split(), |load| {
-            until_it_ends(server, load, &log)
-        })?,
+        Ok(server) => {
+            world.oracle.opened(launched, wall_ms());
+            world.under_load(server.address(), LOAD, dice.split(), |load| {
+                until_it_ends(server, load, &log)
+            })?
+        }
     };
     let what = |what: &str| format!("{what} (duly-sim attack fsync, cycle {cycle}, {calls:?})");
     match (code, strace::failures(&log).first()) {
@@ -106,7 +114,7 @@ fn fail(field: &mut Field, world: &World, setup: &Setup, cycle: u64) -> anyhow::
         }
         (None, None) => field.counters.violation(&what("nothing failed")),
     }
-    let server = setup.start()?;
+    let server = world.start(setup)?;
     world.read_latest(&server, &mut dice)?;
     Ok(server)
 }

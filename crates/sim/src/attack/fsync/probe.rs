@@ -56,7 +56,7 @@ pub(super) fn run(field: &mut Field) -> anyhow::Result<()> {
     let probed = probe.probed;
     field.counters.floor("acknowledgements_probed", ROUNDS * 9);
     field.counters.add("acknowledgements_probed", probed);
-    field.take_harms(&world, 0);
+    field.take_harms(&world, 0)?;
     server.kill()
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Oracle {
     memories: Mutex<HashMap<Name, Memory>>,
     harms: Mutex<Vec<(Harm, String)>>,
     room: Mutex<Room>,
+    /// For each start of the server, when it was begun and when it was over.
+    openings: Mutex<Vec<(u64, u64)>>,
 }
 
 /// How much room the server's disk has, as far as the attacker has seen to it.
@@ -74,6 +76,19 @@ impl Oracle {
     /// From now on the disk may have so much room.
     pub(super) fn set_room(&self, room: Room) {
         *self.room.lock().expect("nothing panics while it is held") = room;
+    }
+
+    /// The server was launched and has opened; it did so between these times.
+    pub(super) fn opened(&self, launched: u64, ready: u64) {
+        self.openings.lock().expect("nothing panics while it is held").push((launched, ready));
+    }
+
+    /// What was to lapse then had to lapse if nobody settled it before: it was not overdue when the
+    /// server opened that was there at this time.
+    fn had_to_lapse(&self, lapse_at: u64, now: u64) -> bool {
+        let openings = self.openings.lock().expect("nothing panics while it is held");
+        let last = openings.iter().rev().find(|(launched, _)| *launched <= now);
+        now >= lapse_at && last.is_some_and(|(_, ready)| *ready < lapse_at)
     }
 
     /// Somebody is about to ask this; what was known by then.
@@ -335,6 +350,11 @@ impl Judge<'_> {
             Phase::Settled { outcome, at_ms } => {
                 if !self.memory.outcomes.contains(outcome) {
                     self.harm(Harm::Wrong, &format!("nobody settled it as {outcome}"));
+                }
+                let lapse_at = seen.due_ms.max(seen.frozen_ms);
+                if self.oracle.had_to_lapse(lapse_at, *at_ms) {
+                    let late = at_ms - lapse_at;
+                    self.harm(Harm::Wrong, &format!("settled {late} ms after its time was over"));
                 }
                 self.won(Winner::Settled { outcome: outcome.clone(), at: *at_ms });
             }
