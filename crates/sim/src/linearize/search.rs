@@ -9,7 +9,7 @@
 //!
 //! An operation without an answer stays open for ever, so these are what makes a search long. A
 //! configuration is forgotten when another knows less of the key, or has used fewer of them; and of
-//! two that asked the same, the older goes first. The work is bounded: a key that needs more is
+//! two that asked the same, the older goes first. What only looks is taken as soon as it can be. The work is bounded: a key that needs more is
 //! undecided, which nobody may take for "fine".
 
 use super::key::{Call, Range, State, Why};
@@ -222,6 +222,35 @@ impl<'h> Open<'h> {
         Some(slot)
     }
 
+    /// The same after every answered operation that can come now and leaves the key as it is. It need
+    /// not be tried later: no key comes back to where it was, so whatever follows can follow all the
+    /// same.
+    fn quieted(
+        &self,
+        mut one: Configuration<'h>,
+        trail: &mut Trail,
+        tried: &mut u64,
+    ) -> Configuration<'h> {
+        for (slot, open) in self.calls.iter().enumerate() {
+            let Some(Under { index, call, .. }) = open else { continue };
+            if call.told.is_none() || one.done & (1 << slot) != 0 {
+                continue;
+            }
+            *tried += 1;
+            let mut still = None;
+            let legal = one.state.step(*call, |after| {
+                if one.state.is_still(after) {
+                    still = Some(after);
+                }
+            });
+            if let (Ok(()), Some(state)) = (legal, still) {
+                let step = trail.push(one.step, *index);
+                one = Configuration { state, done: one.done | (1 << slot), step };
+            }
+        }
+        one
+    }
+
     /// What is possible after the operation in this slot has returned; nothing when it takes too
     /// much work.
     fn returned(
@@ -244,6 +273,11 @@ impl<'h> Open<'h> {
             }
         }
         while let Some(one) = ahead.pop() {
+            let one = self.quieted(one, trail, &mut tried);
+            if one.done & (1 << slot) != 0 {
+                next.take(Configuration { done: one.done & !(1 << slot), ..one }, self.unanswered);
+                continue;
+            }
             for (other, open) in self.calls.iter().enumerate() {
                 let Some(Under { index, call, after }) = open else { continue };
                 if one.done & (1 << other) != 0 || one.done & after != *after {

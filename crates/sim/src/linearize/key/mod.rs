@@ -172,6 +172,14 @@ impl Duty {
 }
 
 impl<'h> State<'h> {
+    /// Has nothing happened to the key but that it was looked at?
+    pub(in crate::linearize) fn is_still(self, after: State<'h>) -> bool {
+        match (self, after) {
+            (State::Pending { life, .. }, State::Pending { life: later, .. }) => life == later,
+            _ => self == after,
+        }
+    }
+
     /// Is everything that can follow the other possible after this one too?
     pub(in crate::linearize) fn covers(self, other: State<'h>) -> bool {
         match (self, other) {

@@ -273,3 +273,17 @@ fn the_explanation_can_be_read() {
         assert!(shown.contains(part), "{part} is not in\n{shown}");
     }
 }
+
+#[test]
+fn many_who_look_at_once_cost_little() {
+    // Forty readers and a settle, all at the same time, and three settles that nobody heard of.
+    let mut story = Story::begun().told(2, 9, settle(PAID), won(4));
+    for reader in 0..40 {
+        let seen = if reader % 2 == 0 { Phase::Pending } else { settled(4) };
+        story = story.told(2, 9, Asked::Get, record(seen));
+    }
+    for _ in 0..3 {
+        story = story.lost(2, settle("cancelled"));
+    }
+    story.told(10, 11, Asked::Get, record(settled(4))).must_be_right();
+}
