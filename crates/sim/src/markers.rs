@@ -43,7 +43,6 @@ markers! {
     GuardReturned = "the guard goes down: the wall clock came back",
     GuardConfirmed = "the guard goes down: an operator confirmed",
     PolicyRearms = "a policy change moves the end of what is pending",
-    ShiftInterrupted = "a crash while a shift is under way",
     Restated = "a record is stated anew",
     RestatedInDelivery = "a record with a delivery is stated anew",
     BaseWithLabels = "a segment opens with a base of several queues",

@@ -2,6 +2,7 @@
 
 use duly_engine::command::{Command, Scan};
 use duly_engine::deadline::PayloadAt;
+use duly_engine::time::Span;
 use duly_store::journal::Report;
 
 use super::{Heard, Life, Question, Who};
@@ -32,6 +33,11 @@ impl Life {
             Err(death) => {
                 self.oracle.violated(Promise::NothingVanishes, death.to_string());
             }
+        }
+        if self.dice.one_in(3) {
+            // There is much to read until the filter is filled.
+            let span = self.dice.span(Span::from_secs(1), Span::from_mins(10));
+            self.stuck.insert(Duty::Fill, self.world.clocks.passed().plus(span));
         }
         self.oracle.found_end(report.next_seq);
         if self.dice.one_in(4) {
@@ -77,7 +83,8 @@ impl Life {
         let Ok(before) = self.world.survivors() else { return };
         let disk = self.world.disk.fork();
         let names = self.world.journal_files();
-        let Some((name, bytes)) = (!names.is_empty()).then(|| self.dice.pick(&names).clone()) else {
+        let Some((name, bytes)) = (!names.is_empty()).then(|| self.dice.pick(&names).clone())
+        else {
             return;
         };
         disk.flip(&name, self.dice.below(bytes * 8));
@@ -126,6 +133,7 @@ impl Life {
                     self.mark(Marker::PayloadDropped);
                 }
             }
+            Duty::Commit => self.oracle.archived_up_to(self.world.shelf.applied()),
             Duty::Allocate if self.full => self.mark(Marker::FullWhileAllocating),
             _ => {}
         }
@@ -148,9 +156,6 @@ impl Life {
             Some(Cleaning::Waiting) => self.mark(Marker::CleaningWaits),
             None => {}
         }
-        if self.oracle.shifts() {
-            self.mark(Marker::ShiftInterrupted);
-        }
         if self.world.is_archiving() {
             self.mark(Marker::ArchiveLost);
         }
@@ -162,6 +167,15 @@ impl Life {
         let free = self.paused_until <= now && self.stuck.values().all(|until| *until <= now);
         if free && self.world.is_up() && self.dice.one_in(8) {
             self.oracle.nothing_is_skipped();
+            self.oracle.nobody_waits_for_others();
+            let waits = self
+                .questions
+                .iter()
+                .any(|question| !matches!(question.commands[..], [Command::Lease { .. }]));
+            if waits {
+                let what = "somebody waits for an answer, and everything rests".to_owned();
+                self.oracle.violated(Promise::Bounds, what);
+            }
         }
     }
 
@@ -187,8 +201,7 @@ impl Life {
             self.oracle.violated(Promise::Bounds, what);
         }
         let store = &self.world.settings.store;
-        let used: u64 =
-            self.world.driver().placer().segments().map(|segment| segment.used).sum();
+        let used: u64 = self.world.driver().placer().segments().map(|segment| segment.used).sum();
         let most = store.keep_bytes.max(3 * live) + 2 * store.segment_bytes;
         if used > most {
             let what = format!("the journal has {used} bytes of {most}, {live} are live");

@@ -92,9 +92,7 @@ impl Life {
     fn think(&mut self) -> Vec<Command> {
         let many = if self.dice.one_in(6) { 2 + self.dice.below(5) } else { 1 };
         let Life { plan, dice, oracle, crowd, .. } = self;
-        (0..many)
-            .map(|_| requests::command(plan, dice, oracle, &crowd.old, crowd.heavy))
-            .collect()
+        (0..many).map(|_| requests::command(plan, dice, oracle, &crowd.old, crowd.heavy)).collect()
     }
 
     /// Somebody has his answers.

@@ -4,7 +4,7 @@ use duly_engine::time::Span;
 use duly_store::disk::Fault as DiskFault;
 
 use crate::dice::Dice;
-use crate::world::Duty;
+use crate::world::{Cleaning, Duty};
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +31,16 @@ pub(super) enum Fault {
     Downtime(Span),
     /// The machine boots with a clock that is far off.
     WrongYear(i64),
+}
+
+/// When a fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trigger {
+    /// After so many more things have happened.
+    After(u32),
+    /// While the cleaning of a segment has come so far, if it does before so many more things have
+    /// happened.
+    During(Cleaning, u32),
 }
 
 /// How often each kind strikes, in the order of [`draw`].

@@ -24,7 +24,7 @@ use duly_engine::time::Span;
 use tokio::sync::oneshot;
 
 use self::crowd::Crowd;
-use self::faults::Fault;
+use self::faults::{Fault, Trigger};
 use self::plan::Plan;
 use self::record::{Places, Recorder};
 use crate::dice::Dice;
@@ -88,6 +88,8 @@ enum Event {
     Say(Who, Vec<Command>),
     /// A request of this process arrives at its target.
     Arrive(Attempt, Pins, u32),
+    /// A slow reader comes to his answer, which this process gave.
+    Read(Heard, u32),
     /// Faults end.
     Mended(Mended),
     /// The process is started.
@@ -143,8 +145,8 @@ pub(crate) struct Life {
     start_at: Span,
     targets_down: bool,
     full: bool,
-    /// A fault that strikes after so many more things have happened.
-    armed: VecDeque<(u32, Fault)>,
+    /// Faults that strike one after the other, each when its moment has come.
+    armed: VecDeque<(Trigger, Fault)>,
     /// A call of the disk was made to fail since the process began.
     call_fails: Option<duly_store::disk::Fault>,
     sync_failed: bool,
@@ -268,7 +270,13 @@ impl Life {
         if chosen < able {
             self.perform(duties[chosen]);
         } else if let Some(index) = (chosen - able).checked_sub(usize::from(is_due)) {
-            self.hear(index);
+            let heard = self.heard.swap_remove(index);
+            if self.dice.one_in(40) {
+                let after = self.dice.span(Span::from_millis(5), Span::from_mins(5));
+                self.plan_in(after, Event::Read(heard, self.process));
+            } else {
+                self.hear(heard);
+            }
         } else if let Some((_, event)) = self.events.pop_first() {
             self.take(event);
         }
@@ -306,11 +314,26 @@ impl Life {
                 self.oracle.left(last_seq);
                 self.left();
             }
-            Ok(Done::Worked) => {}
-            Err(death) => self.died(&death),
+            Ok(Done::Worked) => self.nobody_heard(duty),
+            Err(death) => {
+                self.nobody_heard(duty);
+                self.died(&death);
+            }
         }
         self.digest.number(self.world.disk.calls());
         self.look_at_threads(duty);
+    }
+
+    /// What is written and not synced, or failed to be, has told nobody anything.
+    fn nobody_heard(&mut self, duty: Duty) {
+        if !matches!(duty, Duty::Write | Duty::Leave) {
+            return;
+        }
+        let heard = self.questions.iter_mut().any(|question| question.answer.try_recv().is_ok());
+        if heard || !self.world.attempts().is_empty() {
+            let what = "an answer or an attempt left before its record was synced".to_owned();
+            self.oracle.violated(Promise::DurableBeforeTold, what);
+        }
     }
 
     /// A release has left: whoever got an answer or an attempt with it.
@@ -350,8 +373,8 @@ impl Life {
     }
 
     /// Somebody reads his answer.
-    fn hear(&mut self, index: usize) {
-        let Heard { who, commands, mut reply } = self.heard.swap_remove(index);
+    fn hear(&mut self, heard: Heard) {
+        let Heard { who, commands, mut reply } = heard;
         for answer in &mut reply.answers {
             let named = named(answer);
             for (payload, named) in answer.payloads_mut().into_iter().zip(named) {
@@ -380,6 +403,13 @@ impl Life {
             Event::Arrive(attempt, pins, process) => {
                 if self.world.is_up() && process == self.process {
                     self.arrive(attempt, &pins);
+                }
+            }
+            Event::Read(heard, process) => {
+                if self.world.is_up() && process == self.process {
+                    self.hear(heard);
+                } else {
+                    self.unread(heard);
                 }
             }
             Event::Mended(mended) => self.mend(mended),

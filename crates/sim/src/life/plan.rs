@@ -104,12 +104,15 @@ impl Plan {
             swarm(dice, *weight, least)
         });
         let weights: Vec<u32> = weights.collect();
-        let mut faults: Vec<u32> =
-            faults.iter().map(|weight| swarm(dice, *weight, 0)).collect();
+        let mut faults: Vec<u32> = faults.iter().map(|weight| swarm(dice, *weight, 0)).collect();
         faults[0] = faults[0].max(1);
         Plan {
             settings: Settings {
-                store: StoreSettings { segment_bytes, reserve: 5, keep_bytes: keep * segment_bytes },
+                store: StoreSettings {
+                    segment_bytes,
+                    reserve: 5,
+                    keep_bytes: keep * segment_bytes,
+                },
                 limits: Limits { max_deadlines: 10_000, ..Limits::default() },
                 look_every: Span::from_secs(*dice.pick(&[10, 20, 60, 240])),
                 identity: seed ^ 0x0dd_c0ffee,

@@ -100,8 +100,7 @@ impl Life {
         let ms = self.oracle.now().millis();
         for (place, answer) in places.iter().zip(answers) {
             let moment = self.recorder.moment(ms);
-            let operation =
-                place.and_then(|place| self.recorder.history.operations.get_mut(place));
+            let operation = place.and_then(|place| self.recorder.history.operations.get_mut(place));
             match (operation, told(answer)) {
                 (Some(operation), Some(told)) => operation.told = Some((moment, told)),
                 (None, _) => {

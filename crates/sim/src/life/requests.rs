@@ -4,7 +4,7 @@ use duly_engine::answer::Leased;
 use duly_engine::command::{
     Command, Count, Extend, ExtendBy, Filter, IfExists, Scan, Schedule, Settle, Verdict, When,
 };
-use duly_engine::id::Outcome;
+use duly_engine::id::{Key, Outcome};
 use duly_engine::time::{Span, Time};
 
 use super::plan::{KINDS, Kind, Plan, policy};
@@ -20,10 +20,14 @@ pub(super) fn command(
     heavy: bool,
 ) -> Command {
     let (mut kind, _) = KINDS[dice.weighted(&plan.weights)];
-    if heavy && dice.percent(60) {
-        kind = Kind::Replace;
+    if heavy && dice.percent(80) {
+        kind = if dice.one_in(2) { Kind::Replace } else { Kind::Remember };
     }
-    let at = plan.address(dice);
+    let mut at = plan.address(dice);
+    if heavy && kind == Kind::Remember {
+        // What only settles may still do when room is low, and as long as anything can be.
+        at.key = Key::new(&format!("{:0>480}", dice.below(10_000))).expect("a long key");
+    }
     let now = oracle.now();
     match kind {
         Kind::Keep => schedule(plan, dice, oracle, IfExists::Keep, heavy),
@@ -76,11 +80,9 @@ pub(super) fn command(
             }
         }
         Kind::OldVerdict => Command::Get(at),
-        Kind::PutQueue => Command::PutQueue {
-            queue: at.queue,
-            policy: Box::new(policy(dice)),
-            declared: None,
-        },
+        Kind::PutQueue => {
+            Command::PutQueue { queue: at.queue, policy: Box::new(policy(dice)), declared: None }
+        }
         Kind::Pause => {
             let one = |dice: &mut Dice| dice.one_in(2).then(|| dice.one_in(3));
             let (deliveries, lapses) = (one(dice), one(dice));
@@ -109,7 +111,8 @@ fn schedule(
     heavy: bool,
 ) -> Command {
     let at = plan.address(dice);
-    let bytes = if heavy { plan.payload } else { 1 + dice.below(plan.payload) / (1 + dice.below(8)) };
+    let bytes =
+        if heavy { plan.payload } else { 1 + dice.below(plan.payload) / (1 + dice.below(8)) };
     let bytes = usize::try_from(bytes).expect("a small payload");
     let span = match dice.below(8) {
         0..3 => dice.span(Span::from_millis(1), Span::from_secs(2)),

@@ -4,10 +4,11 @@ use duly_engine::command::Command;
 use duly_engine::time::Span;
 use duly_store::disk::Fault as DiskFault;
 
-use super::faults::{self, Fault};
+use super::faults::{self, Fault, Trigger};
 use super::{DAY, Event, FAULTS, Life, Mended, PEACE, REQUESTS, Who};
 use crate::markers::Marker;
 use crate::oracle::Promise;
+use crate::world::Cleaning;
 
 /// With nothing to do, the driver looks at the clock so often when all is well.
 const LOOK_IN_PEACE: Span = Span::from_mins(5);
@@ -54,8 +55,14 @@ impl Life {
         let chance = if must { 100 } else { 30 };
         while self.armed.len() < 3 && self.dice.percent(chance / (1 + self.armed.len() as u64)) {
             let fault = faults::draw(&self.plan.faults, &mut self.dice);
-            let after = u32::try_from(self.dice.within(1..=300)).expect("a small number");
-            self.armed.push_back((after, fault));
+            let trigger = if self.dice.one_in(5) {
+                let far = [Cleaning::Begun, Cleaning::Reading, Cleaning::Waiting];
+                Trigger::During(*self.dice.pick(&far), 2_000)
+            } else {
+                let after = self.dice.within(1..=300);
+                Trigger::After(u32::try_from(after).expect("a small number"))
+            };
+            self.armed.push_back((trigger, fault));
         }
         self.busy();
     }
@@ -63,10 +70,19 @@ impl Life {
     // Faults.
 
     pub(super) fn strike_if_armed(&mut self) {
-        let Some((after, fault)) = self.armed.front_mut() else { return };
-        *after -= 1;
-        if *after == 0 {
-            let fault = *fault;
+        let Some((trigger, fault)) = self.armed.front_mut() else { return };
+        let fault = *fault;
+        let strikes = match trigger {
+            Trigger::After(left) => {
+                *left -= 1;
+                *left == 0
+            }
+            Trigger::During(far, left) => {
+                *left -= 1;
+                *left == 0 || self.world.cleaning() == Some(*far) && self.dice.one_in(3)
+            }
+        };
+        if strikes {
             self.armed.pop_front();
             self.strike(fault);
         }
@@ -76,7 +92,7 @@ impl Life {
         let clock_alone = matches!(fault, Fault::Wall(_));
         if !self.world.is_up() && !clock_alone {
             // What does not run cannot be hurt; it strikes as soon as something does.
-            return self.armed.push_front((1, fault));
+            return self.armed.push_front((Trigger::After(1), fault));
         }
         self.note(|| format!("FAULT {fault:?}"));
         self.faults += 1;

@@ -34,10 +34,8 @@ impl Life {
             }
             return;
         }
-        let mut verdicts: Vec<Command> = deliveries
-            .iter()
-            .map(|delivery| taken(delivery, verdict(&mut self.dice)))
-            .collect();
+        let mut verdicts: Vec<Command> =
+            deliveries.iter().map(|delivery| taken(delivery, verdict(&mut self.dice))).collect();
         if verdicts.len() > 1 && self.dice.one_in(3) {
             // What an answer does not name is tried again.
             let index = self.dice.index(verdicts.len());

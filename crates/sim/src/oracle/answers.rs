@@ -36,18 +36,24 @@ impl Oracle {
             (Command::Get(at), Answer::Deadline(deadline)) => {
                 self.seen(deadline, asked);
                 let same = (&at.queue, &at.key) == (&deadline.queue, &deadline.key);
-                self.must(Promise::OneId, same, || format!("{} asked, {} told", at.key, deadline.key));
+                self.must(Promise::OneId, same, || {
+                    format!("{} asked, {} told", at.key, deadline.key)
+                });
             }
             (Command::Extend(extend), Answer::Deadline(deadline)) => {
                 self.seen(deadline, asked);
                 let at_due = |due| matches!(extend.by, ExtendBy::Due(asked) if asked == due);
                 let done = match extend.by {
                     ExtendBy::Due(_) => at_due(deadline.due),
-                    ExtendBy::Span(by) => extend.if_due.is_none_or(|had| had.plus(by) == deadline.due),
+                    ExtendBy::Span(by) => {
+                        extend.if_due.is_none_or(|had| had.plus(by) == deadline.due)
+                    }
                 };
-                self.must(Promise::ExplicitRefusal, done && deadline.state == State::Pending, || {
-                    format!("{}: extended and is not", extend.at.key)
-                });
+                self.must(
+                    Promise::ExplicitRefusal,
+                    done && deadline.state == State::Pending,
+                    || format!("{}: extended and is not", extend.at.key),
+                );
             }
             (Command::Freeze { .. } | Command::Revive(_), Answer::Deadline(deadline)) => {
                 self.seen(deadline, asked);
@@ -88,7 +94,10 @@ impl Oracle {
                     self.seen(deadline, asked);
                 }
                 let whole = next_slot.is_none() && scan.from_slot == 0 && found.len() < scan.limit;
-                if whole && scan.filter == duly_engine::command::Filter::default() && scan.after.is_none() {
+                if whole
+                    && scan.filter == duly_engine::command::Filter::default()
+                    && scan.after.is_none()
+                {
                     self.nobody_is_missing(&scan.queue, found, asked);
                 }
             }
@@ -131,8 +140,17 @@ impl Oracle {
                 .is_some_and(|ended| self.model.may_be_gone(&deadline.queue, ended, now).1),
         };
         let known = (!looked).then(|| (life.deadline.clone(), life.versions.clone()));
+        let given = life.payload;
+        let kept = self.model.kept.get(&deadline.queue).cloned();
         self.must(Promise::NothingVanishes, payload, || {
-            format!("{}: told another payload than was given", deadline.key)
+            let ended = deadline.finished_at();
+            format!(
+                "{}: told at {} another payload than was given\n  told  {:?}\n  given {given:?}\n  \
+                 ended {ended:?}\n  kept  {kept:?}",
+                deadline.key,
+                now.millis(),
+                deadline.payload
+            )
         });
         if let Some((known, versions)) = known {
             let versions: Vec<Seq> = versions.iter().map(|(seq, _)| *seq).collect();
@@ -224,11 +242,13 @@ impl Oracle {
         }
         if let SettleResult::TooLate(_) = result {
             let lost_by = deadline.lapsed_at.map(|lapsed| self.now().since(lapsed));
-            let lapsed = deadline.timeline.last().is_some_and(|event| event.what.word() == "lapsed");
+            let lapsed =
+                deadline.timeline.last().is_some_and(|event| event.what.word() == "lapsed");
             if lapsed && lost_by == Some(Span::ZERO) {
                 self.mark(Marker::SettleWritesLapse);
             }
-            let ended = self.model.life(deadline.id, deadline.generation).map(|life| &life.versions);
+            let ended =
+                self.model.life(deadline.id, deadline.generation).map(|life| &life.versions);
             let lapse_seq = ended.and_then(|versions| versions.get(1)).map(|(seq, _)| *seq);
             if lapse_seq.is_some_and(|seq| seq > asked.seq) {
                 self.mark(Marker::SettleLostWhileUnderWay);
@@ -262,11 +282,15 @@ impl Oracle {
         let same = lapsed && life.deadline.key == leased.key && life.deadline.due == leased.due;
         let payload = match &leased.payload {
             PayloadAt::Stored(stored) => life.payload.is_some_and(|seen| seen.hash == stored.hash),
-            PayloadAt::Here(payload) => life.payload.is_some_and(|seen| seen.hash == payload.hash()),
+            PayloadAt::Here(payload) => {
+                life.payload.is_some_and(|seen| seen.hash == payload.hash())
+            }
             PayloadAt::None => life.payload.is_none(),
             PayloadAt::Gone => false,
         };
-        self.must(Promise::NoGhost, !settled, || format!("{} is settled, and attempted", leased.id));
+        self.must(Promise::NoGhost, !settled, || {
+            format!("{} is settled, and attempted", leased.id)
+        });
         self.must(Promise::OneId, same_id, || format!("{} has another id", leased.id));
         self.must(Promise::AtLeastOnce, fresh && same, || {
             format!("{}: attempt {} is not durable, or not this one", leased.id, leased.attempt)
@@ -311,10 +335,10 @@ impl Oracle {
         asked: Moment,
     ) {
         let Some(no) = self.model.by_name.get(queue) else { return };
-        let Some(live) = self.model.queues.get(no).map(|queue| &queue.live) else { return };
+        let Some(held) = self.model.queues.get(no).map(|queue| &queue.live) else { return };
         let listed: std::collections::BTreeSet<DeadlineId> =
             found.iter().map(|deadline| deadline.id).collect();
-        let missing = live.iter().find(|id| {
+        let missing = held.iter().find(|id| {
             let life = self.model.current(**id);
             life.is_some_and(|life| life.begun <= asked.seq) && !listed.contains(id)
         });
@@ -325,7 +349,11 @@ impl Oracle {
     }
 
     /// A payload was read: it is, byte for byte, what somebody gave.
-    pub(crate) fn read(&mut self, deadline: (DeadlineId, duly_engine::id::Generation), at: &PayloadAt) {
+    pub(crate) fn read(
+        &mut self,
+        deadline: (DeadlineId, duly_engine::id::Generation),
+        at: &PayloadAt,
+    ) {
         let PayloadAt::Here(payload) = at else { return };
         let number = number_of(&payload.bytes);
         let given = number.and_then(|number| self.requests.get(number)).map(|one| &one.payload);

@@ -13,8 +13,8 @@ mod digest;
 mod facts;
 mod model;
 mod refusals;
-mod restart;
 mod rest;
+mod restart;
 mod time;
 
 use std::collections::VecDeque;
@@ -29,8 +29,8 @@ use crate::markers::{Marker, Markers};
 use crate::world::{Stepped, Written};
 
 pub(crate) use self::digest::Digest;
-pub(crate) use self::refusals::address_of;
 use self::model::Model;
+pub(crate) use self::refusals::address_of;
 use self::time::Clock;
 
 /// What was broken.
@@ -129,6 +129,8 @@ pub(crate) struct Oracle {
     /// Sequence and digest of every record that is durable.
     records: Vec<(Seq, u64)>,
     told: Seq,
+    /// What the archive holds, as far as somebody said.
+    archived: Seq,
     broken: Option<Violation>,
     pub(crate) markers: Markers,
     /// Facts that have become durable.
@@ -152,6 +154,7 @@ impl Oracle {
             step: 0,
             records: Vec::new(),
             told: 0,
+            archived: 0,
             broken: None,
             markers: Markers::default(),
             facts: 0,
@@ -215,11 +218,11 @@ impl Oracle {
     /// A step was made: its facts wait to become durable.
     pub(crate) fn stepped(&mut self, stepped: Stepped) {
         self.step += 1;
-        let stopped = self.stopped_at();
+        let before = self.stopped_at();
         self.judge_time(&stepped);
         let Stepped { at, spares, has_room, records, .. } = stepped;
         for written in records {
-            self.pending.push_back(Pending { written, spares, has_room, stopped });
+            self.pending.push_back(Pending { written, spares, has_room, stopped: before });
         }
         self.steps.push_back(Step { number: self.step, spares, has_room, at });
         if self.steps.len() > STEPS {
@@ -258,9 +261,9 @@ impl Oracle {
         })
     }
 
-    /// Is a shift under way somewhere?
-    pub(crate) fn shifts(&self) -> bool {
-        self.model.queues.values().any(|queue| queue.shift.is_some())
+    /// The archive holds everything up to this fact.
+    pub(crate) fn archived_up_to(&mut self, seq: Seq) {
+        self.archived = seq;
     }
 
     /// Journal time as far as it is durable: it never runs back from here, whatever happens.

@@ -177,13 +177,7 @@ impl Model {
 
 impl Entry {
     pub(super) fn new(at: Address) -> Entry {
-        Entry {
-            at,
-            lives: Vec::new(),
-            remembered: None,
-            remembered_seqs: Vec::new(),
-            erased: None,
-        }
+        Entry { at, lives: Vec::new(), remembered: None, remembered_seqs: Vec::new(), erased: None }
     }
 }
 

@@ -25,6 +25,17 @@ impl Oracle {
             Refusal::StorageFull => self.mark(Marker::RefusedFull),
             Refusal::LeaseLost => self.mark_lease_lost(command),
             Refusal::OtherGeneration(_) => self.mark(Marker::OtherGeneration),
+            Refusal::UnknownDelivery => {
+                let named = match command {
+                    Command::Verdict { delivery, .. } | Command::Touch { delivery, .. } => {
+                        self.model.entries.get(&delivery.deadline)
+                    }
+                    _ => None,
+                };
+                if named.is_some_and(|entry| entry.erased.is_some()) {
+                    self.mark(Marker::ErasedLookedUp);
+                }
+            }
             _ => {}
         }
     }
@@ -67,9 +78,8 @@ impl Oracle {
                 deadline.delivery.as_ref().is_none_or(|one| one.state != DeliveryState::Dead)
             }
             Refusal::LeaseLost => match command {
-                Command::Verdict { delivery, token, .. } | Command::Touch { delivery, token, .. } => {
-                    !self.holds_on(*delivery, *token)
-                }
+                Command::Verdict { delivery, token, .. }
+                | Command::Touch { delivery, token, .. } => !self.holds_on(*delivery, *token),
                 _ => false,
             },
             Refusal::NotPull => queue_of(command).is_some_and(|queue| {
@@ -109,7 +119,10 @@ impl Oracle {
             // It was swept, or was the last before a generation that came since.
             let ended = life.deadline.finished_at().filter(|_| life.finished.is_some());
             let is_last_then = life.deadline.generation
-                == entry.lives.last().map_or(life.deadline.generation, |last| last.deadline.generation);
+                == entry
+                    .lives
+                    .last()
+                    .map_or(life.deadline.generation, |last| last.deadline.generation);
             is_last_then
                 && ended.is_some_and(|ended| {
                     self.model.may_be_gone(&life.deadline.queue, ended, self.now()).0
@@ -156,9 +169,9 @@ impl Oracle {
         let Some(known) = known else { return };
         let is_old = known.token != Some(token);
         let newer = life.is_some_and(|life| {
-            self.model.current(delivery.deadline).is_some_and(|last| {
-                last.deadline.generation > life.deadline.generation
-            })
+            self.model
+                .current(delivery.deadline)
+                .is_some_and(|last| last.deadline.generation > life.deadline.generation)
         });
         self.mark(match () {
             () if newer => Marker::VerdictOfOldGeneration,

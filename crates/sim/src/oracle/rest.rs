@@ -2,9 +2,12 @@
 
 use duly_engine::deadline::{DeliveryState, State};
 use duly_engine::id::{DeadlineId, Generation, Seq};
-use duly_engine::queue::DecideAt;
+use duly_engine::queue::{DecideAt, Target};
 use duly_engine::time::Time;
 
+use DeliveryState::{Leased, Ready};
+
+use super::model::Life;
 use super::{Oracle, Promise};
 
 /// Work that is left, for the message of a life that does not come to rest.
@@ -29,11 +32,11 @@ impl Oracle {
                         left.pending += 1;
                         Some(self.model.lapse_at(&life.deadline))
                     }
-                    Some(DeliveryState::Ready) => {
+                    Some(Ready) => {
                         left.ready += 1;
                         life.deadline.delivery.as_ref().and_then(|one| one.next_attempt_at)
                     }
-                    Some(DeliveryState::Leased) => {
+                    Some(Leased) => {
                         left.leased += 1;
                         life.deadline.delivery.as_ref().and_then(|one| one.leased_until)
                     }
@@ -64,6 +67,36 @@ impl Oracle {
         });
         self.must(Promise::NeverSkipped, skipped.is_none(), || {
             format!("{skipped:?} is over, and the driver rests")
+        });
+    }
+
+    /// The driver is at rest: a delivery that may go at once has gone, whatever other queues do.
+    pub(crate) fn nobody_waits_for_others(&mut self) {
+        let now = self.now();
+        let has_room = self.steps.back().is_some_and(|step| step.has_room && step.spares > 1);
+        if !has_room || !self.pending.is_empty() {
+            return;
+        }
+        let waits = self.model.queues.values().find_map(|queue| {
+            let served =
+                queue.policy.target.is_served_here() || queue.policy.target == Target::None;
+            if !served || queue.paused || queue.policy.rate.is_some() {
+                return None;
+            }
+            let lives = || queue.live.iter().filter_map(|id| Some((*id, self.model.current(*id)?)));
+            let held = lives().filter(|(_, life)| life.delivery_state() == Some(Leased)).count();
+            let may_go = |life: &Life| match &life.deadline.delivery {
+                Some(one) => one.state == Ready && one.next_attempt_at.is_some_and(|at| at <= now),
+                None => {
+                    let withheld = self.model.guard.is_some() || queue.lapse_paused;
+                    !withheld && self.model.lapse_at(&life.deadline) <= now
+                }
+            };
+            let has_room = held < queue.policy.concurrency as usize;
+            lives().find(|(_, life)| has_room && may_go(life)).map(|(id, _)| id)
+        });
+        self.must(Promise::OneBadTarget, waits.is_none(), || {
+            format!("{waits:?} could be handed out, and the driver rests")
         });
     }
 
