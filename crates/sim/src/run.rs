@@ -7,6 +7,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is what this program is for")]
 
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use std::thread;
 
 use crate::amount::Amount;
 use crate::counters::Counters;
+use crate::history::History;
 use crate::life::{Report, live};
 use crate::linearize::{self, Judgement};
 use crate::markers::{Marker, Markers};
@@ -141,6 +143,16 @@ fn guarded(seed: u64, with_trail: bool) -> Result<(Report, Judgement), String> {
     })
 }
 
+/// Leaves a history to be looked at, where it can be judged again.
+fn keep(history: &History, seed: u64) {
+    let path = std::env::temp_dir().join(format!("duly-history-{seed}.jsonl"));
+    let kept = File::create(&path).map_err(Into::into).and_then(|file| history.write(file));
+    match kept {
+        Ok(()) => eprintln!("  the history: duly-sim history {}", path.display()),
+        Err(error) => eprintln!("  the history could not be kept: {error:#}"),
+    }
+}
+
 fn count(seed: u64, outcome: Outcome, counters: &mut Counters, markers: &mut Markers) {
     counters.add("seeds", 1);
     let Outcome { report, again } = outcome;
@@ -163,6 +175,9 @@ fn count(seed: u64, outcome: Outcome, counters: &mut Counters, markers: &mut Mar
             counters.add("linearized", judgement.operations);
             for trouble in &judgement.troubles {
                 counters.violation(&format!("seed {seed}: {trouble}\n  again: {repeat}"));
+            }
+            if !judgement.troubles.is_empty() {
+                keep(&report.history, seed);
             }
             if let Some(violation) = report.violation {
                 if let Ok((shown, _)) = guarded(seed, true) {

@@ -208,15 +208,12 @@ impl Life {
             self.oracle.violated(Promise::Bounds, what);
         }
         for (id, generation, _) in self.oracle.kept() {
-            match self.world.shelf.get(id, generation) {
-                Some(deadline) => {
-                    let deadline = deadline.clone();
-                    self.oracle.archived(&deadline);
-                }
-                None => {
-                    let what = format!("number {} generation {} is gone", id.0, generation.0);
-                    self.oracle.violated(Promise::NothingVanishes, what);
-                }
+            if let Some(deadline) = self.world.shelf.get(id, generation) {
+                let deadline = deadline.clone();
+                self.oracle.archived(&deadline);
+            } else {
+                let what = format!("number {} generation {} is gone", id.0, generation.0);
+                self.oracle.violated(Promise::NothingVanishes, what);
             }
         }
     }

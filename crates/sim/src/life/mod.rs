@@ -124,6 +124,7 @@ pub(crate) struct Report {
 }
 
 /// A life while it goes on.
+#[expect(clippy::struct_excessive_bools, reason = "each is a circumstance of its own")]
 pub(crate) struct Life {
     plan: Plan,
     dice: Dice,

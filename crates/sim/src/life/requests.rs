@@ -37,7 +37,8 @@ pub(super) fn command(
         Kind::Settle => settle(at, dice, None, None),
         Kind::SettleGeneration => {
             let known = oracle.glance(&at).map(|glance| glance.generation);
-            let wanted = if dice.one_in(3) { known.map(|known| known.next()) } else { known };
+            let wanted =
+                if dice.one_in(3) { known.map(duly_engine::id::Generation::next) } else { known };
             settle(at, dice, wanted, None)
         }
         Kind::Remember => {
@@ -54,7 +55,6 @@ pub(super) fn command(
             let span = dice.span(Span::from_millis(1), Span::from_mins(10));
             Command::Freeze { at, span: if dice.one_in(5) { Span::ZERO } else { span } }
         }
-        Kind::Get => Command::Get(at),
         Kind::Scan => Command::Scan(Scan {
             queue: at.queue,
             from_slot: 0,
@@ -79,7 +79,8 @@ pub(super) fn command(
                 Command::Verdict { delivery, token, verdict: verdict(dice) }
             }
         }
-        Kind::OldVerdict => Command::Get(at),
+        // Nobody has leased anything yet.
+        Kind::OldVerdict | Kind::Get => Command::Get(at),
         Kind::PutQueue => {
             Command::PutQueue { queue: at.queue, policy: Box::new(policy(dice)), declared: None }
         }

@@ -261,7 +261,6 @@ impl Life {
 }
 
 /// A generation as it is when it begins.
-#[expect(clippy::too_many_arguments, reason = "a record has that much at its beginning")]
 pub(super) fn begun(
     queue_no: QueueNo,
     at: &Address,

@@ -85,9 +85,10 @@ impl Oracle {
             }
             let lives = || queue.live.iter().filter_map(|id| Some((*id, self.model.current(*id)?)));
             let held = lives().filter(|(_, life)| life.delivery_state() == Some(Leased)).count();
-            let may_go = |life: &Life| match &life.deadline.delivery {
-                Some(one) => one.state == Ready && one.next_attempt_at.is_some_and(|at| at <= now),
-                None => {
+            let may_go = |life: &Life| {
+                if let Some(one) = &life.deadline.delivery {
+                    one.state == Ready && one.next_attempt_at.is_some_and(|at| at <= now)
+                } else {
                     let withheld = self.model.guard.is_some() || queue.lapse_paused;
                     !withheld && self.model.lapse_at(&life.deadline) <= now
                 }

@@ -149,10 +149,10 @@ fn records_with_long_stories_are_stated_anew_over_several_steps() {
 }
 
 /// Makes the journal longer by about so many segments of records that do not stay.
-fn fill(mut world: &mut World, segments: usize) {
+fn fill(world: &mut World, segments: usize) {
     for round in 0..segments * 17 {
         let key = format!("fill{round}");
-        answers(&mut world, vec![schedule(&key, HOUR, 60_000, IfExists::Keep), settle(&key)]);
+        answers(world, vec![schedule(&key, HOUR, 60_000, IfExists::Keep), settle(&key)]);
     }
 }
 
@@ -210,7 +210,7 @@ fn on_a_full_disk_commands_are_refused_in_their_order_and_nothing_breaks() {
         assert!(number < 100_000, "the disk is never full");
     };
     assert!(matches!(refused, Refusal::StorageFull), "{refused:?}");
-    assert!(!can_step(&world.driver().placer()), "a start now would be refused");
+    assert!(!can_step(world.driver().placer()), "a start now would be refused");
     world.clocks.pass(Span::from_mins(20));
     settle_down(&mut world);
     assert!(matches!(

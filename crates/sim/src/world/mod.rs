@@ -18,6 +18,7 @@ mod shelf;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -376,7 +377,9 @@ impl World {
     /// The files that hold records, and how long they are.
     pub(crate) fn journal_files(&self) -> Vec<(String, u64)> {
         let names = self.disk.fork().list("journal").unwrap_or_default();
-        let segments = names.into_iter().filter(|name| name.ends_with(".seg"));
+        let segments = names
+            .into_iter()
+            .filter(|name| Path::new(name).extension().is_some_and(|kind| kind == "seg"));
         let path = |name| format!("journal/{name}");
         segments.map(|name| (path(name), self.settings.store.segment_bytes)).collect()
     }

@@ -1,4 +1,4 @@
-//! An archive in memory: what the driver sees of the real one, and nothing of SQLite.
+//! An archive in memory: what the driver sees of the real one, and nothing of `SQLite`.
 //!
 //! A transaction is all or nothing and durable when it is committed; one that is begun when the
 //! power goes is lost or, at the very end of its commit, just made. It keeps every final record by
