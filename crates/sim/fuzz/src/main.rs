@@ -5,6 +5,7 @@
 
 #![no_main]
 
+#[expect(dead_code, reason = "libFuzzer has its own shares and its own words")]
 #[path = "../../src/fuzz/targets/mod.rs"]
 mod targets;
 
