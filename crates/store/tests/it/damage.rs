@@ -241,7 +241,7 @@ fn a_segment_that_is_missing_misnamed_or_foreign_is_corrupt() {
     let foreign = sample.disk.fork();
     let other = MemoryDisk::new();
     let directory = duly_store::FreshIdentity { id: *b"clerk-02", hash_seed: [7; 16] };
-    drop(duly_store::Directory::open(std::sync::Arc::new(other.clone()), directory).expect("new"));
+    drop(duly_store::Directory::open(Arc::new(other.clone()), directory).expect("new"));
     let identity = other.contents("identity").expect("it was written");
     assert!(foreign.tamper("identity", 0, &identity));
     for (what, disk) in [("missing", missing), ("swapped", swapped), ("foreign", foreign)] {
@@ -270,7 +270,7 @@ fn bytes_chosen_by_a_caller_never_pass_for_a_record() {
     let stolen = stolen[4096..usize::try_from(other.end).expect("small")].to_vec();
     let disk = MemoryDisk::new();
     let identity = duly_store::FreshIdentity { id: *b"clerk-03", hash_seed: [8; 16] };
-    drop(duly_store::Directory::open(std::sync::Arc::new(disk.clone()), identity).expect("new"));
+    drop(duly_store::Directory::open(Arc::new(disk.clone()), identity).expect("new"));
     let mut clerk = Clerk::open(&disk).expect("it is there");
     clerk.write(10).expect("the disk is well");
     clerk.write_facts(stolen).expect("the disk is well");
