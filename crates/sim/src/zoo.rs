@@ -31,10 +31,48 @@ const AT_ONCE: usize = 2;
 struct Suite {
     name: &'static str,
     arguments: &'static [&'static str],
+    /// The bugs it is for; for a dear suite those that it should know.
+    bugs: &'static [Bug],
 }
 
+/// What goes wrong between Duly and its disk.
+const OF_THE_DISK: &[Bug] = &[
+    Bug::AnswerBeforeSync,
+    Bug::SyncErrorIgnored,
+    Bug::SyncRetried,
+    Bug::ShortWriteIsWhole,
+    Bug::NamesNotSynced,
+    Bug::SealNotSynced,
+    Bug::TailNotRewritten,
+    Bug::FreedBeforeDurable,
+    Bug::CleaningForgets,
+];
+
 /// Cheapest first.
-const SUITES: &[Suite] = &[];
+const SUITES: &[Suite] = &[
+    Suite { name: "run", arguments: &["run", "--seeds", "500"], bugs: Bug::ALL },
+    Suite { name: "io", arguments: &["small", "io"], bugs: OF_THE_DISK },
+    Suite {
+        name: "flip",
+        arguments: &["small", "flip"],
+        bugs: &[Bug::ChecksumIgnored, Bug::CorruptionCut],
+    },
+    Suite {
+        name: "cut",
+        arguments: &["small", "cut"],
+        bugs: &[Bug::ChecksumIgnored, Bug::StaleBytesReplayed],
+    },
+    Suite {
+        name: "power",
+        arguments: &["attack", "power", "--cycles", "20"],
+        bugs: &[Bug::AnswerBeforeSync, Bug::ReadBeforeSync],
+    },
+    Suite {
+        name: "fsync",
+        arguments: &["attack", "fsync", "--cycles", "4"],
+        bugs: &[Bug::AnswerBeforeSync, Bug::SyncErrorIgnored],
+    },
+];
 
 /// What a suite said of a bug.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,6 +83,8 @@ enum Verdict {
     Crashed,
     /// It was content.
     Missed,
+    /// It was not asked.
+    Untried,
 }
 
 impl Verdict {
@@ -53,6 +93,7 @@ impl Verdict {
             Verdict::Caught => "caught",
             Verdict::Crashed => "crashed",
             Verdict::Missed => "-",
+            Verdict::Untried => "",
         }
     }
 }
@@ -84,7 +125,7 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<Counters> {
         let keeper = || {
             while let Some(bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let verdicts: anyhow::Result<Vec<Verdict>> =
-                    SUITES.iter().map(|suite| suite.run(Some(*bug))).collect();
+                    SUITES.iter().map(|suite| suite.try_on(*bug)).collect();
                 eprintln!("tried {}", bug.name());
                 judged.lock().expect("no keeper panics").push((*bug, verdicts));
             }
@@ -104,10 +145,11 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<Counters> {
             verdicts.iter().map(|verdict| format!("{:<8}", verdict.mark())).collect();
         println!("{:<26}{}{}", bug.name(), marks.concat(), bug.about());
         counters.add("bugs", 1);
-        if verdicts.iter().all(|verdict| *verdict == Verdict::Missed) {
-            counters.violation(&format!("nobody catches {}", bug.name()));
-        } else {
+        let knows = |verdict: &Verdict| matches!(verdict, Verdict::Caught | Verdict::Crashed);
+        if verdicts.iter().any(knows) {
             counters.add("caught", 1);
+        } else {
+            counters.violation(&format!("nobody catches {}", bug.name()));
         }
     }
     counters.floor("caught", if only.is_some() { 1 } else { FLOOR });
@@ -115,6 +157,10 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<Counters> {
 }
 
 impl Suite {
+    fn try_on(&self, bug: Bug) -> anyhow::Result<Verdict> {
+        if self.bugs.contains(&bug) { self.run(Some(bug)) } else { Ok(Verdict::Untried) }
+    }
+
     fn run(&self, bug: Option<Bug>) -> anyhow::Result<Verdict> {
         let program = std::env::current_exe().context("this program has a file")?;
         let mut child = Command::new(program);
