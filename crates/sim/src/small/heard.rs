@@ -137,6 +137,23 @@ impl Heard {
         Ok(broken)
     }
 
+    /// What a server shows now of everything that was told or asked: told, from here on.
+    pub(crate) fn shown(&self, server: &mut Server) -> Result<Heard, Death> {
+        let asked = self.under_way.iter().filter_map(|command| match command {
+            Command::Schedule(schedule) => Some(schedule.at.clone()),
+            Command::Settle(settle) => Some(settle.at.clone()),
+            _ => None,
+        });
+        let all: BTreeSet<Address> = self.deadlines.keys().cloned().chain(asked).collect();
+        let mut shown = Heard::default();
+        for at in all {
+            if let Answer::Deadline(deadline) = server.ask_one(Command::Get(at))? {
+                shown.seen(&deadline);
+            }
+        }
+        Ok(shown)
+    }
+
     fn compare(&self, at: &Address, told: &Deadline, now: &Deadline) -> Option<String> {
         let highest = self.attempts.get(&(at.clone(), now.generation.0)).copied().unwrap_or(0);
         let attempts = now.timeline.iter().filter_map(|event| match event.what {

@@ -3,8 +3,8 @@
 //! A story of two hundred turns makes some hundreds of calls to the disk. Each of them goes wrong
 //! in every way a call can, one per run; the server then ends, or goes on if it need not end, and is
 //! started again: after a kill, when the cache still shows everything, and after a power cut, when
-//! only what was synced is sure. Whatever had been told must be there. Syncs that lie are left out:
-//! nobody can promise anything over such a disk.
+//! only what was synced is sure. Whatever had been told must be there, and stay there when the power
+//! goes once more. Syncs that lie are left out: nobody can promise anything over such a disk.
 
 use duly_store::disk::{Fault, MemoryDisk};
 
@@ -84,7 +84,7 @@ impl Case {
         for power_cut in [None, Some(nth), Some(nth + 1), Some(nth + 2)] {
             let mut again = server.after_its_end(power_cut);
             let how = if power_cut.is_some() { "a power cut" } else { "a kill" };
-            let wrong = match check(&story, &mut again) {
+            let wrong = match check(&story, &mut again, nth) {
                 Ok(wrong) => wrong,
                 Err(death) => vec![format!("it does not start again: {death}")],
             };
@@ -99,11 +99,16 @@ impl Case {
     }
 }
 
-/// Starts again and asks about everything that was told; then the server must serve as before.
-fn check(story: &Story, server: &mut Server) -> Result<Vec<String>, Death> {
+/// Starts again and asks about everything that was told; then the server must serve as before, and
+/// what it has shown must survive another power cut.
+fn check(story: &Story, server: &mut Server, seed: u64) -> Result<Vec<String>, Death> {
     server.open()?;
-    let wrong = story.heard.check(server)?;
+    let shown = story.heard.shown(server)?;
+    let mut cut_off = server.after_its_end(Some(seed));
+    let mut wrong = story.heard.check(server)?;
     Story::new(u64::MAX).turn(server)?;
     server.archive()?;
+    cut_off.open()?;
+    wrong.extend(shown.check(&mut cut_off)?);
     Ok(wrong)
 }

@@ -38,6 +38,8 @@ const SERVING: [Duty; 8] = [
 /// A server at work.
 pub(crate) struct Server {
     world: World,
+    /// It has died, and nobody has noticed yet.
+    death: Option<Death>,
     /// The disk after each release that was written, if somebody wants to know.
     pub(crate) pictures: Option<Vec<MemoryDisk>>,
 }
@@ -52,7 +54,7 @@ impl Server {
             identity: u64::from_be_bytes(DIRECTORY),
         });
         world.disk = disk.clone();
-        Server { world, pictures: None }
+        Server { world, death: None, pictures: None }
     }
 
     /// Opens the directory and begins to serve.
@@ -99,8 +101,14 @@ impl Server {
     pub(crate) fn ask(&mut self, commands: Vec<Command>) -> Result<Vec<Answer>, Death> {
         let mut answers = self.world.ask(commands);
         for _ in 0..ROUNDS {
-            self.round(&SERVING)?;
-            if let Ok(mut reply) = answers.try_recv() {
+            for duty in SERVING {
+                let done = self.perform(duty);
+                let Ok(mut reply) = answers.try_recv() else {
+                    done?;
+                    continue;
+                };
+                // Whoever has heard an answer does not know that the server died in the same moment.
+                self.death = done.err();
                 for payload in reply.answers.iter_mut().flat_map(Answer::payloads_mut) {
                     let read = reply.pins.read(payload);
                     read.map_err(|why| Death { what: "read a payload", why })?;
@@ -151,23 +159,31 @@ impl Server {
     /// Does each duty that there is to do, once; false if there was none.
     fn round(&mut self, duties: &[Duty]) -> Result<bool, Death> {
         let mut has_worked = false;
-        let calls = self.world.disk.calls();
         for &duty in duties {
-            if !self.world.can(duty) {
-                continue;
-            }
-            has_worked = true;
-            self.world.perform(duty)?;
-            // Nothing but a write touches the disk between a step and its leaving.
-            if duty == Duty::Leave
-                && self.world.disk.calls() > calls
-                && let Some(pictures) = &mut self.pictures
-            {
-                let picture = self.world.disk.fork();
-                picture.kill();
-                pictures.push(picture);
-            }
+            has_worked |= self.perform(duty)?;
         }
         Ok(has_worked)
+    }
+
+    /// Does a duty, if there is something to do.
+    fn perform(&mut self, duty: Duty) -> Result<bool, Death> {
+        if let Some(death) = self.death.take() {
+            return Err(death);
+        }
+        if !self.world.can(duty) {
+            return Ok(false);
+        }
+        let calls = self.world.disk.calls();
+        self.world.perform(duty)?;
+        // A release that writes nothing syncs nothing.
+        if duty == Duty::Leave
+            && self.world.disk.calls() > calls
+            && let Some(pictures) = &mut self.pictures
+        {
+            let picture = self.world.disk.fork();
+            picture.kill();
+            pictures.push(picture);
+        }
+        Ok(true)
     }
 }
