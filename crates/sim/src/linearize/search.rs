@@ -9,8 +9,8 @@
 //!
 //! An operation without an answer stays open for ever, so these are what makes a search long. A
 //! configuration is forgotten when another knows less of the key, or has used fewer of them; and of
-//! two that asked the same, the older goes first. What only looks is taken as soon as it can be. The work is bounded: a key that needs more is
-//! undecided, which nobody may take for "fine".
+//! two that asked the same, the older goes first. What only looks is taken as soon as it can be. The
+//! work is bounded: a key that needs more is undecided, which nobody may take for "fine".
 
 use super::key::{Call, Range, State, Why};
 use crate::history::{Asked, Operation, Rules};
@@ -222,9 +222,8 @@ impl<'h> Open<'h> {
         Some(slot)
     }
 
-    /// The same after every answered operation that can come now and leaves the key as it is. It need
-    /// not be tried later: no key comes back to where it was, so whatever follows can follow all the
-    /// same.
+    /// The same after every operation that can come now and only looks. It need not be tried later:
+    /// whatever follows can follow all the same.
     fn quieted(
         &self,
         mut one: Configuration<'h>,
@@ -233,7 +232,7 @@ impl<'h> Open<'h> {
     ) -> Configuration<'h> {
         for (slot, open) in self.calls.iter().enumerate() {
             let Some(Under { index, call, .. }) = open else { continue };
-            if call.told.is_none() || one.done & (1 << slot) != 0 {
+            if !call.only_looks() || one.done & (1 << slot) != 0 {
                 continue;
             }
             *tried += 1;

@@ -31,6 +31,14 @@ pub(super) struct Call<'h> {
     pub(super) rules: &'h Rules,
 }
 
+impl Call<'_> {
+    /// Can it change nothing, by what was asked or by what was answered?
+    pub(super) fn only_looks(&self) -> bool {
+        let is_look = matches!(self.asked, Asked::Get) && self.told.is_some();
+        is_look || matches!(self.told, Some(Told::Refused { .. }))
+    }
+}
+
 /// Why not.
 pub(super) type Why = &'static str;
 

@@ -287,3 +287,22 @@ fn many_who_look_at_once_cost_little() {
     }
     story.told(10, 11, Asked::Get, record(settled(4))).must_be_right();
 }
+
+#[test]
+fn what_was_remembered_may_be_said_again_after_something_else_was() {
+    // Paid, then cancelled and paid at the same time: what counts may be either.
+    let remember = |outcome: &str| Asked::Settle {
+        outcome: outcome.to_owned(),
+        generation: None,
+        remember_ms: Some(60_000),
+    };
+    let kept = |until_ms| Told::Remembered { until_ms };
+    Story::default()
+        .told(0, 1, remember(PAID), kept(60_500))
+        .told(2, 9, remember("cancelled"), kept(65_000))
+        .told(2, 9, remember(PAID), kept(65_000))
+        .told(10, 11, schedule(IfExists::Keep), {
+            Told::Scheduled { created: true, seen: seen(1, settled(10)) }
+        })
+        .must_be_right();
+}
