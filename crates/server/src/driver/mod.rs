@@ -424,10 +424,6 @@ impl Driver {
         if idle && has_room && engine.now().since(self.last_write) >= ALIVE {
             engine.stamp_alive();
         }
-        let retention = (engine.now().since(self.last_sweep) >= SWEEP_EVERY).then(|| {
-            self.last_sweep = engine.now();
-            Retention::new(engine.now(), engine.policies())
-        });
         let mut step = engine.finish();
         let mut effects = std::mem::take(&mut step.effects);
         let lapsed = std::mem::take(&mut step.lapsed);
@@ -449,6 +445,11 @@ impl Driver {
         let of_answered = answered.iter_mut().flat_map(|answered| &mut answered.answers);
         of_answered.flat_map(Answer::payloads_mut).for_each(place);
         self.asks.end_step(&self.pins, |answer| answer.payloads_mut().into_iter().for_each(place));
+        // Only by a time that is durable when this leaves: time may be lived through once more.
+        let retention = (self.last_write.since(self.last_sweep) >= SWEEP_EVERY).then(|| {
+            self.last_sweep = self.last_write;
+            Retention::new(self.last_write, self.parts.engine.policies())
+        });
         let vitals = &self.parts.vitals;
         vitals.unarchived.store(self.parts.engine.unarchived() as u64, Ordering::Release);
         Release {

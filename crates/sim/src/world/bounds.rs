@@ -3,11 +3,13 @@
 
 use duly::driver::can_step;
 use duly::driver::open::StoreSettings;
+use duly_engine::Storage;
 use duly_engine::answer::{Answer, Refusal};
 use duly_engine::command::{Address, Command, IfExists, Schedule, Settle, Verdict, When};
 use duly_engine::deadline::{Deadline, Payload, PayloadAt, PayloadKind};
 use duly_engine::id::{Key, Outcome, QueueName};
 use duly_engine::limits::Limits;
+use duly_engine::queue::{Policy, Target};
 use duly_engine::time::Span;
 use tokio::sync::oneshot;
 
@@ -222,6 +224,36 @@ fn on_a_full_disk_commands_are_refused_in_their_order_and_nothing_breaks() {
     world.clocks.pass(Span::from_secs(1));
     all(&mut world, Duty::Allocate);
     assert!(matches!(answers(&mut world, vec![settle("k")])[0], Answer::Settled { .. }));
+}
+
+#[test]
+fn nothing_is_swept_by_a_time_that_is_not_durable() {
+    let mut world = begun();
+    let policy =
+        Policy { payload_retention: Span::from_mins(1), target: Target::None, ..Policy::default() };
+    let put = Command::PutQueue { queue: orders(), policy: Box::new(policy), declared: None };
+    answers(&mut world, vec![put, schedule("k", HOUR, 10, IfExists::Keep), settle("k")]);
+    world.disk.set_full(true);
+    let mut number = 0;
+    while world.driver().engine().storage() < Storage::Gone {
+        let some = (number..number + 100).map(remember).collect();
+        number += 100;
+        answers(&mut world, some);
+    }
+    // An hour passes that no fact can tell of; then the process ends and somebody sets the clock.
+    world.clocks.pass(HOUR);
+    settle_down(&mut world);
+    world.kill(false);
+    world.clocks.set_wall(-3_600_000);
+    world.disk.set_full(false);
+    world.open().expect("there is room again");
+    settle_down(&mut world);
+    let deadline = get(&mut world, "k").expect("it is kept");
+    assert!(payload_of(&deadline).starts_with(b"k:"));
+    world.clocks.pass(Span::from_mins(2));
+    settle_down(&mut world);
+    let deadline = get(&mut world, "k").expect("it is kept");
+    assert_eq!(deadline.payload, PayloadAt::Gone, "its time is over");
 }
 
 #[test]
