@@ -9,9 +9,12 @@
 pub(super) struct Memory {
     /// Somebody was told that it exists.
     pub(super) exists: bool,
-    /// The due time told last, and the latest one that was ever asked for.
+    /// The due time told last.
     pub(super) due_least: u64,
-    pub(super) due_most: u64,
+    /// The due time it was asked to be scheduled at, and all extensions that were asked for together;
+    /// some may be asked for before the schedule, and yet come after it.
+    pub(super) scheduled: u64,
+    pub(super) extended_by: u64,
     /// The end of a freeze that was told.
     pub(super) frozen_least: u64,
     /// The outcomes it was asked to be settled with.
@@ -56,6 +59,11 @@ pub(crate) struct Before {
 }
 
 impl Memory {
+    /// The latest due time it can have.
+    pub(super) fn due_most(&self) -> u64 {
+        self.scheduled + self.extended_by
+    }
+
     pub(super) fn before(&self, at: u64) -> Before {
         Before {
             exists: self.exists,

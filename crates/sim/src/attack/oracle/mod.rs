@@ -98,9 +98,9 @@ impl Oracle {
         let before = memory.before(now);
         match asked {
             Asked::Schedule { when: When::DueMs(due), .. } => {
-                memory.due_most = memory.due_most.max(*due);
+                memory.scheduled = memory.scheduled.max(*due);
             }
-            Asked::Extend { by: When::AfterMs(span), .. } => memory.due_most += span,
+            Asked::Extend { by: When::AfterMs(span), .. } => memory.extended_by += span,
             Asked::Settle { outcome, .. } if !memory.outcomes.contains(outcome) => {
                 memory.outcomes.push(outcome.clone());
             }
@@ -208,7 +208,7 @@ impl Oracle {
         let memories = self.memories();
         let mut names: Vec<Name> = memories
             .iter()
-            .filter(|(_, memory)| memory.exists && memory.due_most < now && memory.done.is_none())
+            .filter(|(_, memory)| memory.exists && memory.due_most() < now && memory.done.is_none())
             .filter(|(_, memory)| !matches!(memory.winner, Some(Winner::Settled { .. })))
             .map(|(name, _)| *name)
             .collect();
@@ -406,7 +406,7 @@ impl Judge<'_> {
         if due < least {
             self.harm(Harm::Lost, &format!("due {due}, and {least} was told: an extension"));
         }
-        if due > self.memory.due_most {
+        if due > self.memory.due_most() {
             self.harm(Harm::Wrong, &format!("due {due}, which nobody asked for"));
         }
         self.memory.due_least = self.memory.due_least.max(due);
