@@ -42,9 +42,7 @@ zoo! {
     SealNotSynced "a segment is left before what is in it is synced";
     ChecksumIgnored "a record is replayed whatever its checksum says";
     CorruptionCut "a bad record in the middle of the journal is cut like a torn tail";
-    StaleBytesReplayed "records of a segment's earlier use are taken for new ones";
     TailNotRewritten "what the cache shows at the start is served without writing it again";
-    FreedBeforeDurable "a cleaned segment is freed before the restated records are durable";
     FreedBeforeArchived "a cleaned segment is freed before the archive has its final records";
     CleaningForgets "cleaning drops a live record now and then";
     CleaningMixesUp "cleaning restates a record with the payload of an earlier generation";

@@ -44,7 +44,6 @@ const OF_THE_DISK: &[Bug] = &[
     Bug::NamesNotSynced,
     Bug::SealNotSynced,
     Bug::TailNotRewritten,
-    Bug::FreedBeforeDurable,
     Bug::CleaningForgets,
 ];
 
@@ -57,11 +56,7 @@ const SUITES: &[Suite] = &[
         arguments: &["small", "flip"],
         bugs: &[Bug::ChecksumIgnored, Bug::CorruptionCut],
     },
-    Suite {
-        name: "cut",
-        arguments: &["small", "cut"],
-        bugs: &[Bug::ChecksumIgnored, Bug::StaleBytesReplayed],
-    },
+    Suite { name: "cut", arguments: &["small", "cut"], bugs: &[Bug::ChecksumIgnored] },
     Suite {
         name: "power",
         arguments: &["attack", "power", "--cycles", "20"],

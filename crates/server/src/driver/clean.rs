@@ -118,7 +118,7 @@ impl Cleaning {
                 Some(Errand::Begin(oldest.number))
             }
             Progress::Waiting(segment, until)
-                if (durable >= until || zoo::bites(Bug::FreedBeforeDurable))
+                if durable >= until
                     && (unarchived.is_none_or(|seq| seq > until)
                         || zoo::bites(Bug::FreedBeforeArchived)) =>
             {

@@ -110,7 +110,6 @@ impl SegmentHeader {
     /// Where a segment's checksums start from. Whoever chooses payloads does not know the seed, and
     /// so cannot write a payload that recovery would take for a record.
     pub(super) fn salt(hash_seed: [u8; 16], number: u64, incarnation: u64) -> u32 {
-        let incarnation = if zoo::bites(Bug::StaleBytesReplayed) { 0 } else { incarnation };
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(&hash_seed);
         bytes[16..24].copy_from_slice(&number.to_le_bytes());
@@ -162,7 +161,7 @@ impl RecordHeader {
     /// believed until [`RecordHeader::matches`] has seen the whole record.
     pub(super) fn decode(bytes: &[u8], incarnation: u64) -> Option<RecordHeader> {
         let bytes = bytes.first_chunk::<RECORD_HEADER>()?;
-        if u64_at(bytes, 8) != incarnation && !zoo::bites(Bug::StaleBytesReplayed) {
+        if u64_at(bytes, 8) != incarnation {
             return None;
         }
         let kind = match bytes[48] {

@@ -8,8 +8,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use duly_engine::zoo::{self, Bug};
-
 use super::layout::{
     BadHeader, FIRST_RECORD, Kind, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader,
     claimed_length, own, record_bytes,
@@ -225,7 +223,7 @@ impl Walk {
         let Some(header) = self.record_at(self.position)? else {
             return Ok(Step::Bad("no whole record is here"));
         };
-        if header.link != self.link && !zoo::bites(Bug::StaleBytesReplayed) {
+        if header.link != self.link {
             return Ok(Step::Bad("the record does not follow the one before it"));
         }
         if header.first_seq != self.next_seq {
