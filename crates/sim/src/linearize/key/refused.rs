@@ -75,8 +75,9 @@ impl<'h> State<'h> {
                 "max_total" | "max_freeze" | "due_in_past" | "due_too_far",
                 Asked::Extend { .. } | Asked::Freeze { .. },
             ) => {
+                // It does not say which life it saw: nothing is learned of this one.
                 let (life, since) = self.pending()?;
-                after(State::Pending { life, since: since.max(call.window.from) });
+                after(State::Pending { life, since });
             }
             ("lease_lost", Asked::Verdict { generation, token, verdict }) => {
                 match self {
