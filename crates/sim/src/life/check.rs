@@ -2,6 +2,7 @@
 
 use duly_engine::command::{Command, Scan};
 use duly_engine::deadline::PayloadAt;
+use duly_engine::id::Seq;
 use duly_engine::time::Span;
 use duly_store::journal::Report;
 
@@ -156,8 +157,13 @@ impl Life {
             Some(Cleaning::Waiting) => self.mark(Marker::CleaningWaits),
             None => {}
         }
-        if self.world.is_archiving() {
-            self.mark(Marker::ArchiveLost);
+    }
+
+    /// A transaction was under way when the process ended: has it been made?
+    pub(super) fn look_at_archive(&mut self, was_archiving: bool, applied: Seq) {
+        if was_archiving {
+            let made = self.world.shelf.applied() > applied;
+            self.mark(if made { Marker::ArchiveAheadOfTold } else { Marker::ArchiveLost });
         }
     }
 

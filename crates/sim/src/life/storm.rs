@@ -38,8 +38,9 @@ impl Life {
                 if enough {
                     return;
                 }
-                end = self.world.clocks.passed().plus(Span::from_mins(10));
-                self.plan_in(Span::from_secs(1), Event::Burst);
+                let after = self.until_up();
+                end = self.world.clocks.passed().plus(after).plus(Span::from_mins(10));
+                self.plan_in(after, Event::Burst);
             }
             self.wait(end);
         }
@@ -208,9 +209,11 @@ impl Life {
     fn cut_power(&mut self) {
         if self.world.is_up() {
             self.look_at_end();
+            let before = (self.world.is_archiving(), self.world.shelf.applied());
             let seed = self.dice.next();
             self.world.cut_power(seed);
             self.world.clocks.boot();
+            self.look_at_archive(before.0, before.1);
             self.is_over();
         }
     }
@@ -218,8 +221,10 @@ impl Life {
     fn kill(&mut self) {
         if self.world.is_up() {
             self.look_at_end();
+            let before = (self.world.is_archiving(), self.world.shelf.applied());
             let has_committed = self.dice.one_in(2);
             self.world.kill(has_committed);
+            self.look_at_archive(before.0, before.1);
             self.is_over();
         }
     }
@@ -269,6 +274,9 @@ impl Life {
 
     /// How long somebody waits who finds nobody there.
     pub(super) fn until_up(&mut self) -> Span {
+        if self.world.is_up() {
+            return Span::from_millis(1);
+        }
         let rest = self.start_at.minus(self.world.clocks.passed());
         rest.plus(self.dice.span(Span::from_millis(5), Span::from_secs(5)))
     }
