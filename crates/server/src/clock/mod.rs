@@ -3,7 +3,7 @@
 //! The engine needs two readings: the wall clock, which says what time it is for people, and a boot
 //! clock, which cannot be set and keeps running through a suspend, to judge the first by. A manual
 //! clock stands still until somebody advances it, so that a test of "after thirty minutes" takes a
-//! millisecond; it exists for `--clock manual` only. [`bell`] hears when the machine's clock is set.
+//! millisecond; it exists for `--clock manual` only. `bell` hears when the machine's clock is set.
 //!
 //! The two readings come by different ways on purpose. The wall clock is the C library's, as every
 //! program sees it, and a test may put another in its place; the boot clock is asked of the kernel
