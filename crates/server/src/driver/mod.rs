@@ -8,6 +8,7 @@
 
 mod asks;
 mod clean;
+pub mod duty;
 pub(crate) mod examine;
 mod inbox;
 mod lookups;

@@ -33,6 +33,7 @@ use duly_store::journal::{Allocator, Progress, Segment, Writer};
 use duly_store::{Directory, Error};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::duty::spawn;
 use super::retention::Retention;
 use super::{
     Attempt, Driver, Errand, Feed, Message, NotDurable, OldRecords, Outlet, Parts, Pins, Release,
@@ -90,26 +91,6 @@ pub(crate) struct Crew {
 pub(crate) fn fail(what: &str, why: &Error) -> ! {
     tracing::error!(what, %why, "the node stops: its disk cannot be trusted any more");
     std::process::exit(i32::from(why.exit_status()))
-}
-
-/// A panic on a thread that holds a promise ends the process.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            std::process::abort();
-        }
-    }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
-    let guarded = move || {
-        let _guard = AbortOnPanic;
-        run();
-    };
-    let builder = thread::Builder::new().name(format!("duly-{name}"));
-    builder.spawn(guarded).expect("the system has room for half a dozen threads")
 }
 
 /// Starts all threads. The handle given back ends when everything that was asked before the stop is

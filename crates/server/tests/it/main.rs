@@ -10,5 +10,6 @@ mod cli;
 mod deliveries;
 mod demo;
 mod doctor;
+mod duty;
 mod http;
 mod tidy;
