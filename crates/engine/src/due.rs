@@ -125,7 +125,7 @@ impl Engine {
             Some(Overdue::Lapse) => {
                 self.lapse(slot);
             }
-            Some(Overdue::Forget) => self.state.remove(slot),
+            Some(Overdue::Forget) => self.forget(slot),
             Some(Overdue::LeaseOver) => {
                 self.retry_or_die(slot, "the lease ran out".into(), None, false);
             }

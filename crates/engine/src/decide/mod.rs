@@ -120,7 +120,7 @@ impl Engine {
     fn not_over(&mut self, slot: u32) -> Met {
         let live = self.state.live(slot);
         if live.phase == Phase::Remembered && live.due <= self.now {
-            self.state.remove(slot);
+            self.forget(slot);
             return Met::Nothing;
         }
         let is_noticed = !zoo::bites(Bug::OverdueSettleWins);

@@ -79,6 +79,8 @@ pub struct Engine {
     pub(crate) lapsed: Vec<Time>,
     /// Records whose home is in this step's record.
     unplaced: Vec<u32>,
+    /// Something was forgotten for its time was over, and no fact since says what time it was.
+    forgot: bool,
 }
 
 impl Engine {
@@ -100,6 +102,7 @@ impl Engine {
             effects: Vec::new(),
             lapsed: Vec::new(),
             unplaced: Vec::new(),
+            forgot: false,
         }
     }
 
@@ -165,6 +168,13 @@ impl Engine {
         }
     }
 
+    /// Forgets a remembered settle whose time is over. That is no fact, and yet somebody may be told;
+    /// so the time must be one. Else a start with the clock set back would remember it again.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        self.state.remove(slot);
+        self.forgot = true;
+    }
+
     /// Says that time has passed, so that a restart does not take it for downtime.
     pub fn stamp_alive(&mut self) {
         if self.storage < Storage::Gone {
@@ -199,6 +209,10 @@ impl Engine {
 
     /// Ends the step.
     pub fn finish(&mut self) -> Step {
+        if self.forgot && self.facts.is_empty() {
+            self.stamp_alive();
+        }
+        self.forgot &= self.facts.is_empty();
         let first_seq = std::mem::replace(&mut self.first_seq, self.next_seq);
         Step {
             at: self.now,
