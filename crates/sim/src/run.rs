@@ -153,6 +153,9 @@ fn keep(history: &History, seed: u64) {
     }
 }
 
+/// Characters of a line that a person still reads; payloads go on for kilobytes.
+const LEGIBLE: usize = 400;
+
 fn count(seed: u64, outcome: Outcome, counters: &mut Counters, markers: &mut Markers) {
     counters.add("seeds", 1);
     let Outcome { report, again } = outcome;
@@ -182,7 +185,7 @@ fn count(seed: u64, outcome: Outcome, counters: &mut Counters, markers: &mut Mar
             if let Some(violation) = report.violation {
                 if let Ok((shown, _)) = guarded(seed, true) {
                     for line in shown.trail {
-                        eprintln!("  {line}");
+                        eprintln!("  {}", line.chars().take(LEGIBLE).collect::<String>());
                     }
                 }
                 let (promise, what) = (violation.promise, violation.what);

@@ -31,14 +31,13 @@ impl<'h> State<'h> {
                     after(State::Pending { life: Life { id: before.id, ..life }, since });
                 }
             }
-            (Asked::Settle { outcome, generation, .. }, State::Pending { life, since })
-                if generation.is_none_or(|wanted| wanted == life.generation) =>
-            {
-                let at = Range { from: since.max(from), to: call.window.to };
-                after(State::Settled { life, outcome, at });
-            }
-            (Asked::Settle { .. }, State::Pending { .. }) => {}
             (Asked::Settle { outcome, generation, remember_ms }, _) => {
+                if let State::Pending { life, since } = self
+                    && generation.is_none_or(|wanted| wanted == life.generation)
+                {
+                    let at = Range { from: since.max(from), to: call.window.to };
+                    after(State::Settled { life, outcome, at });
+                }
                 if generation.is_some_and(|wanted| wanted != 1) {
                     return;
                 }

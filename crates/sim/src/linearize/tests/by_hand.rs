@@ -3,8 +3,8 @@
 
 use super::super::check;
 use crate::history::{
-    Acted, Asked, Delivery, History, IfExists, Moment, Operation, Phase, Seen, SettleResult, Told,
-    Verdict, When,
+    Acted, Asked, Delivery, History, IfExists, Moment, Operation, Phase, Rules, Seen, SettleResult,
+    Told, Verdict, When,
 };
 
 const PAID: &str = "paid";
@@ -246,6 +246,20 @@ fn what_nobody_heard_happened_once_or_never() {
     twice()
         .told(4, 5, Asked::Get, late(3, Phase::Pending))
         .must_be_wrong("it is another generation");
+}
+
+#[test]
+fn a_settle_that_nobody_heard_of_may_have_come_after_the_end_and_been_remembered() {
+    let remember =
+        Asked::Settle { outcome: PAID.to_owned(), generation: None, remember_ms: Some(60_000) };
+    let told = |until_ms| {
+        let mut story = Story::begun();
+        let rules = Rules { kept_ms: Some(5_000), served: true, ..Rules::default() };
+        story.0.rules.insert("orders".to_owned(), rules);
+        story.lost(20, remember.clone()).told(21, 22, settle(PAID), Told::Remembered { until_ms })
+    };
+    told(80_500).must_be_right();
+    told(70_000).must_be_wrong("it is not remembered for so long");
 }
 
 #[test]

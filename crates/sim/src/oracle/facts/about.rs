@@ -53,7 +53,7 @@ impl Oracle {
         if is_final {
             life.finished = Some(made.seq);
         }
-        self.count(fact, no, id, is_final, made);
+        self.count(fact, no, id, is_final);
     }
 
     fn settled(&mut self, deadline: &Deadline, outcome: &Outcome, made: Made<'_>) {
@@ -181,7 +181,8 @@ impl Oracle {
         });
     }
 
-    /// No more in any second than the rate allows, and its slack.
+    /// No more in any second than the rate allows, and its slack. Time begins anew with another rate
+    /// and with a start: what went before counts no more.
     fn pace(&mut self, no: QueueNo, made: Made<'_>) {
         let Some(queue) = self.model.queues.get_mut(&no) else { return };
         let since = made.at.minus(Span::from_millis(999));
@@ -189,10 +190,6 @@ impl Oracle {
         queue.handed.push(made.at);
         let handed = queue.handed.len() as u64;
         let Some(rate) = queue.policy.rate.map(u64::from) else { return };
-        let changed = self.model.arranged.get(&queue.name).copied().unwrap_or(0);
-        if made.seq - changed < 200 || made.at.since(self.model.opened_at) < Span::from_secs(2) {
-            return;
-        }
         if handed == rate {
             self.markers.reach(Marker::RateReached);
         }
@@ -249,6 +246,10 @@ impl Oracle {
             format!("{fact:?} of number {} while {delivery:?}", id.0)
         });
         self.mark_delivery(fact, deadline, made);
+        if !leased && matches!(fact, Fact::Delivered { .. }) {
+            // The target is nobody: this was its turn. Under a lease the turn was the lease.
+            self.pace(deadline.queue_no, made);
+        }
         let Some(policy) = self.model.queues.get(&deadline.queue_no).map(|one| &one.policy) else {
             return;
         };
@@ -308,13 +309,11 @@ impl Oracle {
     }
 
     /// Keeps the counts that a base and a queue's view must agree with.
-    fn count(&mut self, fact: &Fact, no: QueueNo, id: DeadlineId, is_final: bool, made: Made<'_>) {
-        let closes = matches!(fact, Fact::Delivered { .. });
+    fn count(&mut self, fact: &Fact, no: QueueNo, id: DeadlineId, is_final: bool) {
         let Some(queue) = self.model.queues.get_mut(&no) else { return };
         if is_final {
             queue.live.remove(&id);
         }
-        let to_none = closes && queue.policy.target == Target::None;
         let totals = &mut queue.totals;
         match fact {
             Fact::Settled { outcome, .. } => {
@@ -331,9 +330,6 @@ impl Oracle {
             Fact::Died { .. } => totals.died += 1,
             Fact::Revived { .. } => totals.revived += 1,
             _ => {}
-        }
-        if to_none {
-            self.pace(no, made);
         }
     }
 }

@@ -87,6 +87,9 @@ impl Oracle {
                     {
                         self.markers.reach(Marker::PolicyRearms);
                     }
+                    if known.policy.rate != policy.rate {
+                        known.handed.clear();
+                    }
                     (known.policy, known.declared) = ((**policy).clone(), *declared);
                     return;
                 }
@@ -184,6 +187,7 @@ impl Oracle {
             format!("opened with a head start of {}", recovery_until.since(made.at))
         });
         (self.model.opened_at, self.model.recovery_until) = (made.at, recovery_until);
+        self.model.queues.values_mut().for_each(|queue| queue.handed.clear());
     }
 
     fn queue_deleted(&mut self, no: QueueNo, made: Made<'_>) {
