@@ -4,6 +4,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod database;
 pub mod deliver;
 pub mod demo;
 pub mod driver;

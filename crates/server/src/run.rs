@@ -116,7 +116,8 @@ impl Server {
         let handle = Handle::new(running.door);
         declare(&handle, &settings).await?;
         let deliverers =
-            Deliverers::start(handle.clone(), &deliver_settings(&settings), running.attempts)?;
+            Deliverers::start(handle.clone(), &deliver_settings(&settings), running.attempts)
+                .await?;
         let (stopping, stopped) = watch::channel(false);
         let mut server = Server {
             handle,

@@ -6,6 +6,7 @@
 //! that names where it was typed. This is also the only place that reads the environment.
 
 mod document;
+mod dsn;
 mod environment;
 mod size;
 #[cfg(test)]
@@ -98,6 +99,74 @@ pub enum LogFormat {
 pub enum Database {
     /// An `SQLite` file, by its absolute path.
     Sqlite(PathBuf),
+    /// A `MySQL` or `MariaDB` server.
+    Mysql(Reach),
+    /// A `PostgreSQL` server.
+    Postgres(Reach),
+}
+
+/// How a database server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Where it listens.
+    pub place: Place,
+    /// Who asks.
+    pub user: String,
+    /// How that is proven.
+    pub password: Secret,
+    /// The database on that server.
+    pub name: String,
+    /// Whether the way there is encrypted.
+    pub tls: Tls,
+    /// Authorities trusted besides those of the web, in PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// TCP.
+    Address {
+        /// A name or an address; certificates are verified against it.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket (`MySQL`), or the folder it lies in (`PostgreSQL`), by its absolute path.
+    Socket(PathBuf),
+}
+
+/// Whether the way to a server is encrypted. Where it is, certificate and name are verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Never.
+    Off,
+    /// If the server can.
+    Preferred,
+    /// Or not at all.
+    Required,
+}
+
+/// A word that is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps it.
+    pub fn new(word: String) -> Secret {
+        Secret(word)
+    }
+
+    /// The word itself, for the one who asks for it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(kept secret)")
+    }
 }
 
 /// What a lapse does in a database.

@@ -85,9 +85,10 @@ fn every_key_is_in_the_default_file() {
         for key in known {
             let path = format!("{table}{around}.{key}");
             let path = path.trim_start_matches('.');
-            let mentioned =
-                path == "databases.shop.dsn_file" && DEFAULT_FILE.contains("`dsn_file`");
-            assert!(documented(path).is_some() || mentioned, "{path} is not in default.toml");
+            // Two that stand for nothing by themselves are explained in words.
+            let in_words = ["databases.shop.dsn_file", "databases.shop.ca_file"].contains(&path)
+                && DEFAULT_FILE.contains(&format!("`{key}`"));
+            assert!(documented(path).is_some() || in_words, "{path} is not in default.toml");
         }
     }
 }
@@ -135,8 +136,8 @@ fn a_mistake_names_file_line_and_key() {
             "duly.toml:2: databases.shop.dsn: names",
         ),
         (
-            "[databases.shop]\ndsn = \"mysql://a:b@c/d\"\n",
-            "duly.toml:2: databases.shop.dsn: mysql://",
+            "[databases.shop]\ndsn = \"oracle://a:b@c/d\"\n",
+            "duly.toml:2: databases.shop.dsn: oracle://",
         ),
         ("[sql.x]\ndatabase = \"y\"\nsteps = []\n", "duly.toml:2: sql.x.database: there is no"),
         ("[sql.x]\nsteps = []\n", "duly.toml:1: sql.x: missing field `database`"),

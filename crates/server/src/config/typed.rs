@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use duly_engine::id::QueueName;
 use duly_engine::queue::{Policy, Target};
@@ -14,7 +14,9 @@ use duly_engine::time::Span;
 use serde::{Deserialize, Deserializer};
 
 use super::document::Document;
-use super::{BadConfig, ClockSource, Database, Journal, Log, LogFormat, Settings, SqlAction, size};
+use super::{
+    BadConfig, ClockSource, Database, Journal, Log, LogFormat, Settings, SqlAction, dsn, size,
+};
 use crate::policy::PolicyText;
 use crate::units::WrittenDuration;
 
@@ -104,6 +106,7 @@ struct WebhookForm {
 struct DatabaseForm {
     dsn: Option<String>,
     dsn_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -259,32 +262,18 @@ type Wrong = (&'static str, String);
 
 impl DatabaseForm {
     fn mean(self) -> Result<Database, Wrong> {
+        let ca_file = self.ca_file;
         match (self.dsn, self.dsn_file) {
-            (Some(dsn), None) => database(&dsn).map_err(|why| ("dsn", why)),
+            (Some(dsn), None) => dsn::read(&dsn, ca_file).map_err(|why| ("dsn", why)),
             (None, Some(file)) => {
                 let dsn = std::fs::read_to_string(&file).map_err(|error| {
                     ("dsn_file", format!("cannot read {}: {error}", file.display()))
                 })?;
-                database(dsn.trim()).map_err(|why| ("dsn_file", why))
+                dsn::read(dsn.trim(), ca_file).map_err(|why| ("dsn_file", why))
             }
             (None, None) => Err(("dsn", "is missing; write sqlite:///absolute/path".to_owned())),
             (Some(_), Some(_)) => Err(("dsn_file", "is given beside `dsn`; keep one".to_owned())),
         }
-    }
-}
-
-/// A DSN's meaning. It is never repeated in a message: it may hold a password.
-fn database(dsn: &str) -> Result<Database, String> {
-    let Some((scheme, rest)) = dsn.split_once("://") else {
-        return Err("is not a DSN; write sqlite:///absolute/path".to_owned());
-    };
-    match scheme {
-        "sqlite" if Path::new(rest).is_absolute() => Ok(Database::Sqlite(PathBuf::from(rest))),
-        "sqlite" => {
-            Err("names a relative path; with three slashes it is absolute: sqlite:///absolute/path"
-                .to_owned())
-        }
-        other => Err(format!("{other}:// is not known; this version knows sqlite://")),
     }
 }
 

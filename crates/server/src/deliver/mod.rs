@@ -64,7 +64,7 @@ impl std::error::Error for BadSetting {}
 
 /// Finds what can be found wrong in the settings without asking a database.
 pub fn check(settings: &DeliverSettings) -> Result<(), BadSetting> {
-    sql::check(&settings.sql)
+    sql::check(&settings.databases, &settings.sql)
 }
 
 /// The deliverers at work. Dropping it stops them at once; see [`Deliverers::stop`].
@@ -76,12 +76,12 @@ pub struct Deliverers {
 impl Deliverers {
     /// Checks the settings, connects to the databases and begins to perform what arrives. A database
     /// that cannot be reached yet is no error: its deliveries are retried until it can.
-    pub fn start(
+    pub async fn start(
         handle: Handle,
         settings: &DeliverSettings,
         attempts: Attempts,
     ) -> Result<Deliverers, BadSetting> {
-        let targets = Arc::new(Targets::new(settings)?);
+        let targets = Arc::new(Targets::new(settings).await?);
         let (stop, stopped) = oneshot::channel();
         let work = tokio::spawn(work(handle, targets, attempts, stopped));
         Ok(Deliverers { stop, work })
@@ -112,10 +112,10 @@ struct Targets {
 }
 
 impl Targets {
-    fn new(settings: &DeliverSettings) -> Result<Targets, BadSetting> {
+    async fn new(settings: &DeliverSettings) -> Result<Targets, BadSetting> {
         Ok(Targets {
             webhooks: Webhooks::new(settings.guard),
-            databases: Databases::start(&settings.databases, &settings.sql)?,
+            databases: Databases::start(&settings.databases, &settings.sql).await?,
         })
     }
 
@@ -123,7 +123,7 @@ impl Targets {
     async fn attempt(&self, target: &Target, deliveries: Vec<Delivery>) -> Vec<Verdict> {
         match target {
             Target::Webhook(webhook) => self.webhooks.attempt(webhook, &deliveries).await,
-            Target::Sql { name, .. } => self.databases.attempt(name, deliveries).await,
+            Target::Sql { name, .. } => self.databases.attempt(name, &deliveries).await,
             Target::Pull | Target::None => {
                 unreachable!("the engine hands {} deliveries to nobody here", target.word())
             }

@@ -3,7 +3,7 @@
 use duly_engine::queue::{Policy, Target, Webhook};
 
 use super::{Findings, Level};
-use crate::config::{ClockSource, Database, Settings};
+use crate::config::{ClockSource, Database, Settings, Tls};
 
 /// Looks over the settings, which are sound by themselves.
 pub(super) fn look(settings: &Settings, findings: &mut Findings) {
@@ -17,15 +17,27 @@ pub(super) fn look(settings: &Settings, findings: &mut Findings) {
     if settings.clock == ClockSource::Manual {
         findings.add(Level::Warning, about, "the clock is moved by hand: nothing lapses by itself");
     }
-    for (name, Database::Sqlite(path)) in &settings.databases {
-        if !path.is_file() {
-            let text = format!("the database {name}, {}, is not there", path.display());
-            findings.add(Level::Warning, about, text);
-        }
+    for (name, database) in &settings.databases {
+        look_at_database(name, database, findings);
     }
     for (name, policy) in &settings.queues {
         look_at_queue(name.as_str(), policy, findings);
     }
+}
+
+fn look_at_database(name: &str, database: &Database, findings: &mut Findings) {
+    let text = match database {
+        Database::Sqlite(path) if !path.is_file() => {
+            format!("the database {name}, {}, is not there", path.display())
+        }
+        Database::Mysql(reach) | Database::Postgres(reach)
+            if reach.tls != Tls::Required && !reach.place.is_this_machine() =>
+        {
+            format!("the way to the database {name} may be read along: write tls=required")
+        }
+        Database::Sqlite(_) | Database::Mysql(_) | Database::Postgres(_) => return,
+    };
+    findings.add(Level::Warning, "configuration", text);
 }
 
 fn look_at_queue(name: &str, policy: &Policy, findings: &mut Findings) {

@@ -2,10 +2,11 @@
 //!
 //! What may be run is named in the operator's configuration and nowhere else; a queue's policy only
 //! names it. The first step is the guard (`UPDATE … WHERE status='unpaid'`): when it meets no row,
-//! the order was paid and nothing else happens. Here is what is the same for every database:
-//! settings, statements, waiting. One file a database does the rest; `SQLite` is the first.
+//! the order was paid and nothing else happens. Here are the settings; `attempt` is one attempt,
+//! `template` and `value` make statements and values of what the operator wrote and the caller gave.
+//! Which database it is matters to nobody here but the reader of statements.
 
-mod sqlite;
+mod attempt;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -13,22 +14,15 @@ mod value;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use duly_engine::command::Verdict;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 
-use self::sqlite::Patience;
+use self::attempt::Desk;
 pub use self::template::{Parameter, Template};
 use super::failure::retry;
 use super::{BadSetting, Delivery};
 use crate::config::{Database, SqlAction};
-
-/// An attempt is over by then, the wait for its turn included; work nobody waits for is not begun.
-const ATTEMPT: Duration = Duration::from_secs(30);
-/// Attempts that wait in front of one database; more wait in their tasks.
-const WAITING: usize = 64;
+use crate::database::{Connection, Dialect, Patience};
 
 /// A checked action.
 #[derive(Debug)]
@@ -41,95 +35,147 @@ struct Action {
 #[derive(Debug)]
 struct Statement {
     setting: String,
-    template: Template,
-}
-
-/// One attempt on its way to a database; the verdicts come back in the order of the deliveries.
-struct Request {
-    action: Arc<Action>,
-    deliveries: Vec<Delivery>,
-    reply: oneshot::Sender<Vec<Verdict>>,
+    /// As its database takes it.
+    text: String,
+    parameters: Vec<Parameter>,
 }
 
 /// All actions and the way to the database of each.
 pub(super) struct Databases {
-    actions: HashMap<String, (Arc<Action>, mpsc::Sender<Request>)>,
+    actions: HashMap<String, (Action, Arc<Desk>)>,
 }
 
 impl Databases {
-    /// Checks every statement, as far as its database can be reached, and starts a worker for each.
-    pub(super) fn start(
+    /// Checks every statement, as far as its database can be reached.
+    pub(super) async fn start(
         databases: &BTreeMap<String, Database>,
         settings: &BTreeMap<String, SqlAction>,
     ) -> Result<Databases, BadSetting> {
-        Databases::start_with(databases, settings, Patience::default())
+        Databases::start_with(databases, settings, Patience::default()).await
     }
 
-    fn start_with(
+    async fn start_with(
         databases: &BTreeMap<String, Database>,
         settings: &BTreeMap<String, SqlAction>,
         patience: Patience,
     ) -> Result<Databases, BadSetting> {
-        let mut of_database: BTreeMap<&str, Vec<(String, Arc<Action>)>> = BTreeMap::new();
+        let mut of_database: BTreeMap<&str, Vec<(&String, Action)>> = BTreeMap::new();
         for (name, action) in settings {
-            if !databases.contains_key(&action.database) {
-                let why = format!("there is no [databases.{}]", action.database);
-                return Err(BadSetting { key: format!("sql.{name}.database"), why });
-            }
-            let checked = Arc::new(read(name, action)?);
-            of_database.entry(&action.database).or_default().push((name.clone(), checked));
+            let checked = read(name, action, databases)?;
+            of_database.entry(&action.database).or_default().push((name, checked));
         }
         let mut actions = HashMap::new();
-        for (name, database) in databases {
-            let own = of_database.remove(name.as_str()).unwrap_or_default();
-            let checked: Vec<&Action> = own.iter().map(|(_, action)| &**action).collect();
-            let worker = match database {
-                Database::Sqlite(path) => sqlite::start(name, path.clone(), patience, &checked)?,
-            };
-            actions.extend(own.into_iter().map(|(name, action)| (name, (action, worker.clone()))));
+        for (name, own) in of_database {
+            let database = &databases[name];
+            let checked = own.iter().map(|(_, action)| action);
+            prepare(name, database, patience, checked).await?;
+            let desk = Arc::new(Desk::new(name, database.clone(), patience));
+            actions.extend(
+                own.into_iter().map(|(name, action)| (name.clone(), (action, Arc::clone(&desk)))),
+            );
         }
         Ok(Databases { actions })
     }
 
     /// Hands lapses to the named action in one transaction; one verdict each, in their order.
-    pub(super) async fn attempt(&self, name: &str, deliveries: Vec<Delivery>) -> Vec<Verdict> {
-        let number = deliveries.len();
-        let all = |error: &str| vec![retry(error); number];
-        let Some((action, worker)) = self.actions.get(name) else {
-            return all(&format!("unknown_action: the configuration has no [sql.{name}]"));
+    pub(super) async fn attempt(&self, name: &str, deliveries: &[Delivery]) -> Vec<Verdict> {
+        let Some((action, desk)) = self.actions.get(name) else {
+            let error = format!("unknown_action: the configuration has no [sql.{name}]");
+            return vec![retry(&error); deliveries.len()];
         };
-        let (reply, verdicts) = oneshot::channel();
-        let request = Request { action: Arc::clone(action), deliveries, reply };
-        let asked = async {
-            worker.send(request).await.ok()?;
-            verdicts.await.ok()
-        };
-        match timeout(ATTEMPT, asked).await {
-            Ok(Some(verdicts)) => verdicts,
-            Ok(None) => all("database: its worker has stopped"),
-            Err(_) => all("timeout: the database did not answer within 30s"),
+        desk.attempt(action, deliveries).await
+    }
+}
+
+/// Lets the database read every statement. One that cannot be used now is no error: its deliveries
+/// are retried until it can.
+async fn prepare(
+    name: &str,
+    database: &Database,
+    patience: Patience,
+    actions: impl Iterator<Item = &Action>,
+) -> Result<(), BadSetting> {
+    let mut connection = match Connection::open(database, patience).await {
+        Ok(connection) => connection,
+        Err(fault) => {
+            tracing::warn!(
+                database = name,
+                error = fault.words,
+                "the database cannot be used yet; its deliveries are retried until it can"
+            );
+            return Ok(());
         }
+    };
+    for statement in actions.flat_map(Action::statements) {
+        match connection.describe(&statement.text).await {
+            Ok(_) => {}
+            Err(fault) if fault.trouble.is_of_the_text() => {
+                return Err(BadSetting { key: statement.setting.clone(), why: fault.words });
+            }
+            Err(fault) => tracing::warn!(
+                database = name,
+                setting = statement.setting,
+                error = fault.words,
+                "a statement could not be checked now"
+            ),
+        }
+    }
+    Ok(())
+}
+
+impl Action {
+    fn statements(&self) -> impl Iterator<Item = &Statement> {
+        self.steps.iter().chain(&self.applied)
     }
 }
 
 /// Reads every statement; asks no database.
-pub(super) fn check(settings: &BTreeMap<String, SqlAction>) -> Result<(), BadSetting> {
-    settings.iter().try_for_each(|(name, action)| read(name, action).map(drop))
+pub(super) fn check(
+    databases: &BTreeMap<String, Database>,
+    settings: &BTreeMap<String, SqlAction>,
+) -> Result<(), BadSetting> {
+    settings.iter().try_for_each(|(name, action)| read(name, action, databases).map(drop))
 }
 
 /// Reads the statements of an action.
-fn read(name: &str, action: &SqlAction) -> Result<Action, BadSetting> {
-    let statement = |setting: String, text: &str| match Template::parse(text) {
-        Ok(template) => Ok(Statement { setting, template }),
-        Err(why) => Err(BadSetting { key: setting, why }),
+fn read(
+    name: &str,
+    action: &SqlAction,
+    databases: &BTreeMap<String, Database>,
+) -> Result<Action, BadSetting> {
+    let bad = |key: String, why: String| Err(BadSetting { key, why });
+    let Some(database) = databases.get(&action.database) else {
+        let why = format!("there is no [databases.{}]", action.database);
+        return bad(format!("sql.{name}.database"), why);
     };
     if action.steps.is_empty() {
         let why = "needs at least one statement, the guard".to_owned();
-        return Err(BadSetting { key: format!("sql.{name}.steps"), why });
+        return bad(format!("sql.{name}.steps"), why);
     }
-    let steps = action.steps.iter().enumerate();
-    let steps = steps.map(|(index, text)| statement(format!("sql.{name}.steps[{index}]"), text));
-    let applied = action.applied.as_deref();
-    let applied = applied.map(|text| statement(format!("sql.{name}.applied"), text));
-    Ok(Action { steps: steps.collect::<Result<_, _>>()?, applied: applied.transpose()? })
+    let dialect = Dialect::of(database);
+    let template = |setting: &str, text: &str| match Template::parse(text, dialect) {
+        Ok(template) => Ok(template),
+        Err(why) => Err(BadSetting { key: setting.to_owned(), why }),
+    };
+    let statement = |setting: String, template: Template| Statement {
+        setting,
+        text: template.render(|index| dialect.place(index)),
+        parameters: template.parameters,
+    };
+    let mut steps = Vec::with_capacity(action.steps.len());
+    for (index, text) in action.steps.iter().enumerate() {
+        let setting = format!("sql.{name}.steps[{index}]");
+        let template = template(&setting, text)?;
+        steps.push(statement(setting, template));
+    }
+    let mut applied = None;
+    if let Some(text) = &action.applied {
+        let setting = format!("sql.{name}.applied");
+        let template = template(&setting, text)?;
+        if !template.only_asks {
+            return bad(setting, "changes rows; it must only ask".to_owned());
+        }
+        applied = Some(statement(setting, template));
+    }
+    Ok(Action { steps, applied })
 }

@@ -3,21 +3,20 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use duly_engine::command::Verdict;
 use duly_engine::id::Key;
 use duly_engine::time::Time;
 use rusqlite::Connection;
-use tokio::sync::oneshot;
 
-use super::sqlite::Patience;
+use super::Databases;
 use super::template::Template;
-use super::value::{Value, values};
-use super::{Databases, Request};
+use super::value::values;
 use crate::config::{Database, SqlAction};
+use crate::database::{Dialect, Patience, Value};
 use crate::deliver::tests::{delivery, delivery_id, error, is_retry};
 use crate::deliver::{BadSetting, Delivery};
 
@@ -73,27 +72,33 @@ impl Shop {
         self.one("SELECT n FROM stock WHERE sku='mug'")
     }
 
-    fn databases(&self, steps: &[&str], applied: Option<&str>) -> Result<Databases, BadSetting> {
+    async fn databases(
+        &self,
+        steps: &[&str],
+        applied: Option<&str>,
+    ) -> Result<Databases, BadSetting> {
         let action = SqlAction {
             database: "shop".to_owned(),
             steps: steps.iter().map(|&step| step.to_owned()).collect(),
             applied: applied.map(str::to_owned),
         };
         let patience = Patience {
-            busy: Duration::from_millis(50),
+            lock: Duration::from_millis(50),
             // Far more than any statement here needs, except the one that never ends.
             run: Duration::from_secs(1),
+            ..Patience::default()
         };
         Databases::start_with(
             &BTreeMap::from([("shop".to_owned(), Database::Sqlite(self.file()))]),
             &BTreeMap::from([("cancel".to_owned(), action)]),
             patience,
         )
+        .await
     }
 
     /// The action of the documentation.
-    fn cancelling(&self) -> Databases {
-        self.databases(&[CANCEL, RESTOCK], Some(APPLIED)).expect("good statements")
+    async fn cancelling(&self) -> Databases {
+        self.databases(&[CANCEL, RESTOCK], Some(APPLIED)).await.expect("good statements")
     }
 }
 
@@ -115,7 +120,7 @@ fn order(number: u64) -> Delivery {
 
 async fn attempt(databases: &Databases, deliveries: Vec<Delivery>) -> Vec<Verdict> {
     let number = deliveries.len();
-    let verdicts = databases.attempt("cancel", deliveries).await;
+    let verdicts = databases.attempt("cancel", &deliveries).await;
     assert_eq!(verdicts.len(), number);
     verdicts
 }
@@ -123,7 +128,8 @@ async fn attempt(databases: &Databases, deliveries: Vec<Delivery>) -> Vec<Verdic
 #[tokio::test]
 async fn an_unpaid_order_is_cancelled_and_restocked_and_a_paid_one_is_superseded() {
     let shop = Shop::open();
-    let verdicts = attempt(&shop.cancelling(), vec![order(1), order(6), order(2), order(77)]).await;
+    let verdicts =
+        attempt(&shop.cancelling().await, vec![order(1), order(6), order(2), order(77)]).await;
     let superseded = Verdict::Superseded;
     assert_eq!(verdicts, [Verdict::Done, superseded.clone(), Verdict::Done, superseded]);
     assert_eq!(
@@ -138,7 +144,7 @@ async fn an_unpaid_order_is_cancelled_and_restocked_and_a_paid_one_is_superseded
 #[tokio::test]
 async fn a_later_attempt_finds_that_an_earlier_one_had_acted() {
     let shop = Shop::open();
-    let databases = shop.cancelling();
+    let databases = shop.cancelling().await;
     // The commit's answer is lost: the verdict of this attempt reaches nobody.
     assert_eq!(attempt(&databases, vec![order(1)]).await, [Verdict::Done]);
     let later = vec![order(1).again(), order(6).again()];
@@ -146,7 +152,7 @@ async fn a_later_attempt_finds_that_an_earlier_one_had_acted() {
     assert_eq!(shop.stock(), 11, "nothing was done twice");
     // A first attempt has no earlier one to ask about.
     assert_eq!(attempt(&databases, vec![order(1)]).await, [Verdict::Superseded]);
-    let silent = shop.databases(&[CANCEL], None).expect("good statements");
+    let silent = shop.databases(&[CANCEL], None).await.expect("good statements");
     assert_eq!(attempt(&silent, vec![order(1).again()]).await, [Verdict::Superseded]);
 }
 
@@ -155,7 +161,7 @@ async fn one_poison_delivery_hinders_no_other_of_its_batch() {
     let shop = Shop::open();
     let poison = delivery(3).saying(r#"{"sku":"full","n":1}"#);
     let batch = vec![order(1), order(2), poison, order(4), order(6)];
-    let verdicts = attempt(&shop.cancelling(), batch).await;
+    let verdicts = attempt(&shop.cancelling().await, batch).await;
     assert_eq!(verdicts[..2], [Verdict::Done, Verdict::Done]);
     assert_eq!(verdicts[3..], [Verdict::Done, Verdict::Superseded]);
     let Verdict::Dead { error } = &verdicts[2] else { panic!("{:?}", verdicts[2]) };
@@ -170,7 +176,7 @@ async fn a_payload_that_cannot_be_read_is_dead_and_hinders_no_other() {
     let shop = Shop::open();
     // Half a surrogate pair: JSON to the eye, but no text.
     let poison = delivery(1).saying(r#"{"sku":"\ud800","n":1}"#);
-    let verdicts = attempt(&shop.cancelling(), vec![poison, order(2)]).await;
+    let verdicts = attempt(&shop.cancelling().await, vec![poison, order(2)]).await;
     assert!(matches!(verdicts[0], Verdict::Dead { .. }), "{verdicts:?}");
     assert_eq!(verdicts[1], Verdict::Done);
     assert!(error(&verdicts[0]).starts_with("payload: "));
@@ -179,7 +185,7 @@ async fn a_payload_that_cannot_be_read_is_dead_and_hinders_no_other() {
 #[tokio::test]
 async fn a_locked_database_is_retried_and_used_again_when_it_is_free() {
     let shop = Shop::open();
-    let databases = shop.cancelling();
+    let databases = shop.cancelling().await;
     let other = shop.connection();
     other.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
     for verdict in attempt(&databases, vec![order(1), order(2)]).await {
@@ -195,7 +201,7 @@ async fn a_missing_file_is_retried_and_never_created() {
     let shop = Shop::open();
     let (file, away) = (shop.file(), shop.folder.join("away.db"));
     fs::rename(&file, &away).expect("nobody else moves it");
-    let databases = shop.cancelling();
+    let databases = shop.cancelling().await;
     let verdicts = attempt(&databases, vec![order(1)]).await;
     assert!(is_retry(&verdicts[0], "database: shop: its file cannot be found"), "{verdicts:?}");
     assert!(!error(&verdicts[0]).contains("duly-deliver"), "the path stays the operator's");
@@ -207,7 +213,7 @@ async fn a_missing_file_is_retried_and_never_created() {
 #[tokio::test]
 async fn a_file_that_was_replaced_is_opened_anew() {
     let shop = Shop::open();
-    let databases = shop.cancelling();
+    let databases = shop.cancelling().await;
     assert_eq!(attempt(&databases, vec![order(1)]).await, [Verdict::Done]);
     let restored = shop.folder.join("restored.db");
     shop.furnish(&restored);
@@ -221,14 +227,14 @@ async fn what_is_no_database_is_retried() {
     let shop = Shop::open();
     fs::write(shop.file(), "this is a text and not a database, long enough to be read".repeat(99))
         .expect("room for a text");
-    let verdicts = attempt(&shop.cancelling(), vec![order(1)]).await;
+    let verdicts = attempt(&shop.cancelling().await, vec![order(1)]).await;
     assert!(is_retry(&verdicts[0], "database: shop: "), "{verdicts:?}");
 }
 
 #[tokio::test]
 async fn tables_that_change_under_a_statement_are_waited_for() {
     let shop = Shop::open();
-    let databases = shop.cancelling();
+    let databases = shop.cancelling().await;
     assert_eq!(attempt(&databases, vec![order(1)]).await, [Verdict::Done]);
     let other = shop.connection();
     other.execute_batch("ALTER TABLE orders RENAME TO orders_old").expect("a good statement");
@@ -247,7 +253,7 @@ async fn tables_that_change_under_a_statement_are_waited_for() {
 async fn a_value_that_a_statement_cannot_take_is_dead_with_the_databases_words() {
     let shop = Shop::open();
     let step = "UPDATE orders SET note = json_extract(:payload.json, '$.a') WHERE id=:key";
-    let databases = shop.databases(&[step], None).expect("good statements");
+    let databases = shop.databases(&[step], None).await.expect("good statements");
     let poison = delivery(1).saying(r#"{"json":"not json"}"#);
     let good = delivery(2).saying(r#"{"json":{"a":5}}"#);
     let verdicts = attempt(&databases, vec![poison, good]).await;
@@ -261,7 +267,7 @@ async fn a_value_that_a_statement_cannot_take_is_dead_with_the_databases_words()
 async fn hostile_keys_and_payloads_are_only_ever_values() {
     let shop = Shop::open();
     let step = "INSERT INTO orders (id, status, note) VALUES (:key, 'noted', :payload.note)";
-    let databases = shop.databases(&[step], None).expect("good statements");
+    let databases = shop.databases(&[step], None).await.expect("good statements");
     let hostile = [
         "'; DROP TABLE orders; --",
         "' OR '1'='1",
@@ -308,7 +314,7 @@ async fn a_guard_may_ask_and_may_return_rows() {
         "SELECT 1 FROM orders WHERE id=:key AND status='unpaid'",
         "UPDATE orders SET by=:delivery_id WHERE id=:key AND status='unpaid' RETURNING id",
     ] {
-        let databases = shop.databases(&[guard, RESTOCK], None).expect("good statements");
+        let databases = shop.databases(&[guard, RESTOCK], None).await.expect("good statements");
         let before = shop.stock();
         let verdicts = attempt(&databases, vec![order(1), order(6)]).await;
         assert_eq!(verdicts, [Verdict::Done, Verdict::Superseded], "{guard}");
@@ -328,7 +334,7 @@ async fn foreign_keys_hold() {
         .expect("good statements");
     // Deferred: the violation shows only at the commit.
     let step = "UPDATE coupons SET held_by = :payload.order WHERE id = 'c'";
-    let databases = shop.databases(&[step], None).expect("good statements");
+    let databases = shop.databases(&[step], None).await.expect("good statements");
     let poison = delivery(1).saying(r#"{"order":"nobody"}"#);
     let verdicts = attempt(&databases, vec![poison]).await;
     assert!(matches!(verdicts[0], Verdict::Dead { .. }), "{verdicts:?}");
@@ -340,7 +346,7 @@ async fn a_statement_without_end_is_stopped_and_hinders_no_other_of_its_batch() 
     let shop = Shop::open();
     let step = "UPDATE orders SET note = (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL
         SELECT i+1 FROM n WHERE i < :payload.n) SELECT max(i) FROM n) WHERE id=:key";
-    let databases = shop.databases(&[step], None).expect("good statements");
+    let databases = shop.databases(&[step], None).await.expect("good statements");
     let of = |number, n| delivery(number).saying(&format!("{{\"n\":{n}}}"));
     let verdicts = attempt(&databases, vec![of(1, 3), of(2, i64::MAX), of(3, 4)]).await;
     assert_eq!([&verdicts[0], &verdicts[2]], [&Verdict::Done, &Verdict::Done]);
@@ -350,18 +356,22 @@ async fn a_statement_without_end_is_stopped_and_hinders_no_other_of_its_batch() 
 #[tokio::test]
 async fn what_nobody_waits_for_any_more_is_not_begun() {
     let shop = Shop::open();
-    let databases = shop.cancelling();
-    let (action, worker) = &databases.actions["cancel"];
-    let (reply, nobody) = oneshot::channel();
-    drop(nobody);
-    let request = Request { action: Arc::clone(action), deliveries: vec![order(1)], reply };
-    worker.send(request).await.expect("the worker is at work");
+    let databases = shop.cancelling().await;
+    let (_, desk) = &databases.actions["cancel"];
+    let turn = desk.turns.acquire().await.expect("nobody closes it");
+    let waiting = vec![order(1)];
+    let mut attempt_of_1 = Box::pin(databases.attempt("cancel", &waiting));
+    // It is asked once, waits for its turn, and is given up.
+    let asked = std::future::poll_fn(|context| Poll::Ready(attempt_of_1.as_mut().poll(context)));
+    assert!(asked.await.is_pending());
+    drop(attempt_of_1);
+    drop(turn);
     assert_eq!(attempt(&databases, vec![order(2)]).await, [Verdict::Done]);
     assert_eq!(shop.status(1), "unpaid");
 }
 
-#[test]
-fn bad_statements_are_refused_at_the_start_by_the_name_of_their_setting() {
+#[tokio::test]
+async fn bad_statements_are_refused_at_the_start_by_the_name_of_their_setting() {
     let shop = Shop::open();
     for (steps, applied, key, why) in [
         (&["UPDATE orders SET stat='x'"][..], None, "sql.cancel.steps[0]", "no such column: stat"),
@@ -371,7 +381,7 @@ fn bad_statements_are_refused_at_the_start_by_the_name_of_their_setting() {
         (&[CANCEL], Some("SELECT 1 FROM shelf"), "sql.cancel.applied", "no such table: shelf"),
         (&[CANCEL], Some("DELETE FROM orders"), "sql.cancel.applied", "it must only ask"),
     ] {
-        let bad = shop.databases(steps, applied).err().expect(why);
+        let bad = shop.databases(steps, applied).await.err().expect(why);
         assert_eq!(bad.key, key);
         assert!(bad.why.contains(why), "{bad}");
     }
@@ -423,6 +433,7 @@ fn parameters_have_the_values_of_their_delivery() {
 }
 
 fn of(parameter: &str, delivery: &Delivery) -> Value {
-    let template = Template::parse(&format!("SELECT {parameter}")).expect("a good statement");
+    let template =
+        Template::parse(&format!("SELECT {parameter}"), Dialect::Sqlite).expect("a good statement");
     values(&template.parameters, delivery).expect("a good payload").remove(0)
 }

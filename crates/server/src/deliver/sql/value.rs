@@ -11,16 +11,8 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::template::Parameter;
+use crate::database::Value;
 use crate::deliver::Delivery;
-
-/// One bound value.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
-    Null,
-    Integer(i64),
-    Real(f64),
-    Text(String),
-}
 
 /// The values of a statement's parameters for one delivery, or why the payload cannot give them.
 pub(super) fn values(parameters: &[Parameter], delivery: &Delivery) -> Result<Vec<Value>, String> {

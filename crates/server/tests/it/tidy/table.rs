@@ -29,14 +29,16 @@ pub(super) const GROUND: [&str; 6] = ["clock", "config", "log", "metrics", "poli
 ///
 /// `main → cli → run → {listen, deliver, watch, dashboard} → handle → driver`; only `run` opens the
 /// driver, everybody else asks through `Handle`. The command line starts the server or the demonstration
-/// and otherwise speaks HTTP through `client`, as the demonstration shop does.
-pub(super) const SERVER: [(&str, &[&str]); 18] = [
+/// and otherwise speaks HTTP through `client`, as the demonstration shop does. A connection to
+/// somebody's database (`database`) knows none of those who ask it.
+pub(super) const SERVER: [(&str, &[&str]); 19] = [
     ("main", &["cli"]),
     ("cli", &["run", "demo", "client"]),
     ("run", &["listen", "deliver", "watch", "dashboard", "handle", "driver"]),
     ("listen", &["handle"]),
-    ("deliver", &["handle"]),
-    ("watch", &["handle"]),
+    ("deliver", &["handle", "database"]),
+    ("watch", &["handle", "database"]),
+    ("database", &[]),
     ("demo", &["client"]),
     ("client", &[]),
     ("dashboard", &[]),
@@ -52,8 +54,11 @@ pub(super) const SERVER: [(&str, &[&str]); 18] = [
 ];
 
 /// Folders whose members are alternatives: they share their folder's `mod.rs`, never each other.
-pub(super) const ALTERNATIVES: [(&str, &[&str]); 2] =
-    [("listen", &["http", "redis"]), ("deliver", &["webhook", "sql", "exec", "publish", "pull"])];
+pub(super) const ALTERNATIVES: [(&str, &[&str]); 3] = [
+    ("listen", &["http", "redis"]),
+    ("deliver", &["webhook", "sql", "exec", "publish", "pull"]),
+    ("database", &["sqlite", "mysql", "postgres"]),
+];
 
 /// What only one module of the server may name, as the end of a path: (path, its home, why).
 pub(super) const PRIVILEGES: [(&[&str], &str, &str); 7] = [

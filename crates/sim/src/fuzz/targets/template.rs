@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use duly::database::Dialect;
 use duly::deliver::{Parameter, Template};
 use rusqlite::Connection;
 
@@ -72,7 +73,7 @@ fn shop() -> Connection {
 /// The input is a statement.
 pub(super) fn feed(input: &[u8]) -> Fate {
     let Ok(text) = std::str::from_utf8(input) else { return Fate::refused("no text") };
-    let template = match Template::parse(text) {
+    let template = match Template::parse(text, Dialect::Sqlite) {
         Ok(template) => template,
         Err(why) => {
             assert!(!why.is_empty(), "no reason is given");
