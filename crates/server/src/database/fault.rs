@@ -52,6 +52,16 @@ impl Fault {
         Fault::new(Trouble::Gone, words)
     }
 
+    /// The same without the name of the user, which servers put between quotation marks.
+    pub(super) fn without(mut self, user: &str) -> Fault {
+        if !user.is_empty() {
+            for mark in ['\'', '"'] {
+                self.words = self.words.replace(&format!("{mark}{user}{mark}"), "of Duly");
+            }
+        }
+        self
+    }
+
     pub(super) fn late() -> Fault {
         Fault::new(Trouble::Late, "the statements ran for too long and were stopped")
     }
@@ -64,3 +74,20 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_user_is_in_no_words() {
+        for (words, expected) in [
+            ("too many connections for role \"duly\"", "too many connections for role of Duly"),
+            ("User 'duly' has too many", "User of Duly has too many"),
+            ("no table duly", "no table duly"),
+        ] {
+            assert_eq!(Fault::gone(words).without("duly").words, expected);
+            assert_eq!(Fault::gone(words).without("").words, words);
+        }
+    }
+}

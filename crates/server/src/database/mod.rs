@@ -84,6 +84,8 @@ pub struct Connection {
     /// When the transaction under way has to be over.
     until: Option<Instant>,
     is_open: bool,
+    /// Whose name is in nobody's words.
+    user: String,
 }
 
 enum Session {
@@ -96,7 +98,7 @@ impl Connection {
     /// Connects.
     pub async fn open(database: &Database, patience: Patience) -> Result<Connection, Fault> {
         let connecting = async {
-            Ok(match database {
+            Ok::<Session, Fault>(match database {
                 Database::Sqlite(path) => {
                     Session::Sqlite(sqlite::Session::open(path.clone(), patience).await?)
                 }
@@ -108,10 +110,15 @@ impl Connection {
                 }
             })
         };
+        let user = match database {
+            Database::Sqlite(_) => String::new(),
+            Database::Mysql(reach) | Database::Postgres(reach) => reach.user.clone(),
+        };
         match timeout(patience.connect, connecting).await {
-            Ok(session) => {
-                Ok(Connection { session: session?, patience, until: None, is_open: true })
+            Ok(Ok(session)) => {
+                Ok(Connection { session, patience, until: None, is_open: true, user })
             }
+            Ok(Err(fault)) => Err(fault.without(&user)),
             Err(_) => Err(Fault::gone("no connection in time")),
         }
     }
@@ -227,6 +234,6 @@ impl Connection {
         if answer.as_ref().is_err_and(|fault| fault.trouble == Trouble::Gone) {
             self.is_open = false;
         }
-        answer
+        answer.map_err(|fault| fault.without(&self.user))
     }
 }

@@ -3,7 +3,9 @@
 //! Values are bound as text in the binary protocol: no quoting of ours, so no `sql_mode` and no
 //! character set can turn a value into a statement, and a text column keeps its index. Rows are
 //! counted as found, not as changed. The session keeps UTC and its own limits on locks and
-//! statements; how strict it is with values stays as the shop has it.
+//! statements; how strict it is with values stays as the shop has it, with one exception: these
+//! servers take `42abc` for 42 where a number is looked for, and `abc` for 0. They only warn of it;
+//! here it is a fault, or a key would meet another order than its own.
 
 use std::time::Duration;
 
@@ -17,6 +19,9 @@ use crate::config::{Place, Reach, Tls};
 
 /// When a connection without a word is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// The number of the warning that a text was read as a number that it is not.
+const MISREAD: u16 = 1292;
 
 /// A connection; the library keeps its prepared statements.
 pub(super) struct Session {
@@ -44,7 +49,7 @@ impl Session {
         let (version, binlog) = about.unwrap_or_default();
         let lock = patience.lock.as_secs().max(1);
         let settings = format!(
-            "SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = {lock}, \
+            "SET SESSION autocommit = 1, time_zone = '+00:00', innodb_lock_wait_timeout = {lock}, \
              lock_wait_timeout = {lock}"
         );
         self.connection.query_drop(settings).await?;
@@ -86,7 +91,24 @@ impl Session {
         values: &[Value],
         want: Want,
     ) -> Result<Outcome, Fault> {
-        self.run_plainly(statement, values, want).await.map_err(|error| fault(&error))
+        let outcome = self.run_plainly(statement, values, want).await;
+        let outcome = outcome.map_err(|error| fault(&error))?;
+        match self.misread().await.map_err(|error| fault(&error))? {
+            Some(words) => Err(Fault::new(Trouble::Value, words)),
+            None => Ok(outcome),
+        }
+    }
+
+    /// What the server said of a text in the last statement that it could only read in part.
+    async fn misread(&mut self) -> Result<Option<String>, Error> {
+        if self.connection.get_warnings() == 0 {
+            return Ok(None);
+        }
+        let warnings: Vec<(String, u16, String)> = self.connection.query("SHOW WARNINGS").await?;
+        let is_misread = |(level, number, _): &(String, u16, String)| {
+            *number == MISREAD && level.as_str() != "Note"
+        };
+        Ok(warnings.into_iter().find(is_misread).map(|(_, _, words)| words))
     }
 
     async fn run_plainly(
@@ -215,7 +237,7 @@ fn words(message: &str) -> String {
     while let Some(at) = words.find("'@'") {
         let begin = words[..at].rfind('\'').unwrap_or(at);
         let end = words[at + 3..].find('\'').map_or(words.len(), |end| at + 3 + end + 1);
-        words.replace_range(begin..end, "this user");
+        words.replace_range(begin..end, "of Duly");
     }
     words
 }
@@ -259,5 +281,86 @@ fn trouble(said: &ServerError) -> Trouble {
         Some("42") => Trouble::Statement,
         Some("21" | "22" | "23" | "45") => Trouble::Value,
         _ => Trouble::Passing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_sorted_by_the_servers_number_and_else_by_its_state() {
+        for (code, state, expected) in [
+            (1053, "08S01", Trouble::Gone),
+            (1927, "70100", Trouble::Gone),
+            (4031, "HY000", Trouble::Gone),
+            (1040, "08004", Trouble::Unavailable),
+            (1226, "42000", Trouble::Unavailable),
+            (1290, "HY000", Trouble::Unavailable),
+            (1792, "25006", Trouble::Unavailable),
+            (1836, "HY000", Trouble::Unavailable),
+            (1205, "HY000", Trouble::Passing),
+            (1213, "40001", Trouble::Passing),
+            (1317, "70100", Trouble::Passing),
+            (1020, "HY000", Trouble::Passing),
+            (1969, "70100", Trouble::Late),
+            (3024, "HY000", Trouble::Late),
+            (1146, "42S02", Trouble::Missing),
+            (1054, "42S22", Trouble::Missing),
+            (1064, "42000", Trouble::Statement),
+            (1142, "42000", Trouble::Statement),
+            (1143, "42000", Trouble::Statement),
+            (1044, "42000", Trouble::Statement),
+            (1048, "23000", Trouble::Value),
+            (1062, "23000", Trouble::Value),
+            (1292, "22007", Trouble::Value),
+            (1366, "HY000", Trouble::Value),
+            (1406, "22001", Trouble::Value),
+            (1452, "23000", Trouble::Value),
+            (1644, "45000", Trouble::Value),
+            (3819, "HY000", Trouble::Value),
+            (4025, "23000", Trouble::Value),
+            // What a later version invents.
+            (9999, "HY000", Trouble::Passing),
+            (9999, "42000", Trouble::Statement),
+            (9999, "23000", Trouble::Value),
+            (9999, "08S01", Trouble::Gone),
+            (9999, "", Trouble::Passing),
+        ] {
+            let said = ServerError { code, state: state.to_owned(), message: String::new() };
+            assert_eq!(trouble(&said), expected, "{code} {state}");
+        }
+    }
+
+    #[test]
+    fn words_name_nobody() {
+        for (message, expected) in [
+            (
+                "UPDATE command denied to user 'duly'@'10.0.0.7' for table `shop`.`stock`",
+                "UPDATE command denied to user of Duly for table `shop`.`stock`",
+            ),
+            ("a 'x'@'y' b 'z'@'w'", "a of Duly b of Duly"),
+            ("cut off 'duly'@'10.0", "cut off of Duly"),
+            ("'@'", "of Duly"),
+            ("Duplicate entry 'a@b' for key 'PRIMARY'", "Duplicate entry 'a@b' for key 'PRIMARY'"),
+        ] {
+            assert_eq!(words(message), expected);
+        }
+    }
+
+    #[test]
+    fn values_are_shown_as_the_server_writes_them() {
+        use mysql_async::Value as Given;
+        for (value, expected) in [
+            (Given::NULL, None),
+            (Given::Bytes(b"caf\xc3\xa9".to_vec()), Some("café")),
+            (Given::Int(-5), Some("-5")),
+            (Given::UInt(u64::MAX), Some("18446744073709551615")),
+            (Given::Date(2026, 1, 2, 3, 4, 5, 0), Some("2026-01-02 03:04:05")),
+            (Given::Date(2026, 1, 2, 3, 4, 5, 60), Some("2026-01-02 03:04:05.000060")),
+            (Given::Time(true, 1, 2, 3, 4, 0), Some("-26:03:04")),
+        ] {
+            assert_eq!(text(value).as_deref(), expected);
+        }
     }
 }

@@ -287,7 +287,7 @@ fn fault(error: &Error) -> Fault {
         Some(said) => Fault::new(trouble(said.code().code(), said.message()), said.message()),
         None if is_about_columns(error) => Fault::new(
             Trouble::Statement,
-            format!("a column is neither text nor a whole number: {}", words(error)),
+            "a column is neither text nor a whole number: ask for it as text",
         ),
         None => Fault::gone(format!("the connection was lost: {}", words(error))),
     }
@@ -345,4 +345,51 @@ fn trouble(code: &str, message: &str) -> Trouble {
     }
     let known = TROUBLES.iter().find(|(beginning, _)| code.starts_with(beginning));
     known.map_or(Trouble::Passing, |(_, trouble)| *trouble)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_sorted_by_the_servers_code() {
+        for (code, expected) in [
+            ("08006", Trouble::Gone),
+            ("57P01", Trouble::Gone),
+            ("57P03", Trouble::Gone),
+            ("25P03", Trouble::Gone),
+            ("25006", Trouble::Unavailable),
+            ("53100", Trouble::Unavailable),
+            ("53300", Trouble::Unavailable),
+            ("XX000", Trouble::Unavailable),
+            ("40001", Trouble::Passing),
+            ("40P01", Trouble::Passing),
+            ("55P03", Trouble::Passing),
+            ("57014", Trouble::Late),
+            ("42P01", Trouble::Missing),
+            ("42703", Trouble::Missing),
+            ("42883", Trouble::Missing),
+            ("42501", Trouble::Statement),
+            ("42601", Trouble::Statement),
+            ("42804", Trouble::Statement),
+            ("0A000", Trouble::Statement),
+            ("22P02", Trouble::Value),
+            ("22021", Trouble::Value),
+            ("23505", Trouble::Value),
+            ("23514", Trouble::Value),
+            ("P0001", Trouble::Value),
+            // What a later version invents.
+            ("ZZ999", Trouble::Passing),
+        ] {
+            assert_eq!(trouble(code, "words"), expected, "{code}");
+        }
+        let changed = trouble("0A000", "cached plan must not change result type");
+        assert_eq!(changed, Trouble::Passing);
+    }
+
+    #[test]
+    fn a_folder_of_sockets_leads_to_the_usual_one() {
+        assert_eq!(socket(Path::new("/tmp")), Path::new("/tmp/.s.PGSQL.5432"));
+        assert_eq!(socket(Path::new("/tmp/x/.s.PGSQL.9")), Path::new("/tmp/x/.s.PGSQL.9"));
+    }
 }
