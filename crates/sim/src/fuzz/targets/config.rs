@@ -76,8 +76,10 @@ pub(super) fn feed(input: &[u8]) -> Fate {
                 let known = settings.databases.contains_key(&action.database);
                 assert!(known && !action.steps.is_empty(), "action {name} cannot be");
             }
-            for Database::Sqlite(path) in settings.databases.values() {
-                assert!(path.is_absolute(), "{} is not absolute", path.display());
+            for database in settings.databases.values() {
+                if let Database::Sqlite(path) = database {
+                    assert!(path.is_absolute(), "{} is not absolute", path.display());
+                }
             }
             let shape = (settings.queues.len(), settings.sql.len(), settings.databases.len());
             Fate::taken(shape)
