@@ -12,6 +12,8 @@ pub mod handle;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+pub mod note;
+pub mod outbox;
 pub mod policy;
 pub mod run;
 pub mod units;

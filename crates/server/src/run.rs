@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use crate::driver::open::{self, StoreSettings};
 use crate::handle::Handle;
 use crate::listen::http::{self, HttpSettings};
 use crate::metrics::Metrics;
+use crate::outbox::{Outboxes, Perform};
 
 pub use crate::deliver::BadSetting;
 pub use crate::driver::examine::{Examination, examine};
@@ -84,6 +86,7 @@ pub struct Server {
     stopping: watch::Sender<bool>,
     listening: Option<task::JoinHandle<()>>,
     deliverers: Deliverers,
+    outboxes: Outboxes,
     driver: JoinHandle<()>,
 }
 
@@ -119,12 +122,22 @@ impl Server {
             Deliverers::start(handle.clone(), &deliver_settings(&settings), running.attempts)
                 .await?;
         let (stopping, stopped) = watch::channel(false);
+        let outboxes = Outboxes::start(
+            &settings.outboxes,
+            &settings.databases,
+            &settings.data,
+            &carrying_out(&handle),
+            metrics.outboxes(),
+            &stopped,
+        )
+        .await?;
         let mut server = Server {
             handle,
             http: None,
             stopping,
             listening: None,
             deliverers,
+            outboxes,
             driver: running.ended,
         };
         if let Some(listener) = listener {
@@ -163,6 +176,7 @@ impl Server {
         {
             tracing::error!(%error, "the listener did not stop in order");
         }
+        self.outboxes.stopped().await;
         self.deliverers.stop(LAST_ATTEMPTS).await;
         self.handle.stop();
         let driver = self.driver;
@@ -170,6 +184,15 @@ impl Server {
             tracing::error!("the driver did not stop in order");
         }
     }
+}
+
+/// An outbox's rows mean what the lines of a batch mean.
+fn carrying_out(handle: &Handle) -> Perform {
+    let handle = handle.clone();
+    Arc::new(move |lines| {
+        let handle = handle.clone();
+        Box::pin(async move { http::carry_out(&handle, &lines).await })
+    })
 }
 
 /// Makes the engine's queues those of the configuration; a queue that is no longer declared stays

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use duly_engine::id::QueueName;
 use duly_engine::limits::Limits;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub databases: BTreeMap<String, Database>,
     /// Named `sql` actions.
     pub sql: BTreeMap<String, SqlAction>,
+    /// Tables that applications write and Duly empties, by name.
+    pub outboxes: BTreeMap<String, Outbox>,
     /// Queues declared in the configuration.
     pub queues: BTreeMap<QueueName, Policy>,
 }
@@ -180,6 +183,17 @@ pub struct SqlAction {
     pub applied: Option<String>,
 }
 
+/// A table that an application writes in its own transaction, and that Duly empties.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outbox {
+    /// The name of the database, which is one of [`Settings::databases`].
+    pub database: String,
+    /// The table, perhaps with its schema: `shop.duly_outbox`.
+    pub table: String,
+    /// How often it is looked at.
+    pub period: Duration,
+}
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
@@ -192,6 +206,7 @@ impl Default for Settings {
             webhook_allow_private: false,
             databases: BTreeMap::new(),
             sql: BTreeMap::new(),
+            outboxes: BTreeMap::new(),
             queues: BTreeMap::new(),
         }
     }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use duly_engine::id::QueueName;
 use duly_engine::queue::{Policy, Target};
@@ -15,7 +16,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::document::Document;
 use super::{
-    BadConfig, ClockSource, Database, Journal, Log, LogFormat, Settings, SqlAction, dsn, size,
+    BadConfig, ClockSource, Database, Journal, Log, LogFormat, Outbox, Settings, SqlAction, dsn,
+    size,
 };
 use crate::policy::PolicyText;
 use crate::units::WrittenDuration;
@@ -38,6 +40,8 @@ pub(super) struct Typed {
     databases: BTreeMap<String, DatabaseForm>,
     #[serde(default)]
     sql: BTreeMap<String, SqlForm>,
+    #[serde(default)]
+    outboxes: BTreeMap<String, OutboxForm>,
     #[serde(default)]
     queues: BTreeMap<String, PolicyText>,
 }
@@ -117,6 +121,14 @@ struct SqlForm {
     applied: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutboxForm {
+    database: String,
+    table: Option<String>,
+    period: Option<WrittenDuration>,
+}
+
 /// A size in bytes, as text or as a number.
 struct Size(u64);
 
@@ -175,6 +187,12 @@ impl Typed {
                 .map_err(|(key, why)| document.complain(&["sql", &name, key], why))?;
             settings.sql.insert(name, action);
         }
+        for (name, form) in self.outboxes {
+            let outbox = form
+                .mean(&settings.databases)
+                .map_err(|(key, why)| document.complain(&["outboxes", &name, key], why))?;
+            settings.outboxes.insert(name, outbox);
+        }
         for (name, form) in self.queues {
             let queue = QueueName::new(&name)
                 .map_err(|why| document.complain(&["queues", &name], why.to_string()))?;
@@ -197,6 +215,34 @@ impl Typed {
         }
         settings.limits.auto_create_queues = settings.queues.is_empty();
         Ok(settings)
+    }
+}
+
+/// How often an outbox is looked at.
+const OUTBOX_PERIOD: Span = Span::from_secs(1);
+/// It costs the database a query each time, and nobody waits for a row longer than this unasked.
+const OUTBOX_PERIODS: std::ops::RangeInclusive<Span> = Span::from_millis(100)..=Span::from_mins(5);
+
+impl OutboxForm {
+    fn mean(self, databases: &BTreeMap<String, Database>) -> Result<Outbox, Wrong> {
+        if !databases.contains_key(&self.database) {
+            let why = format!("there is no [databases.{}] in the configuration", self.database);
+            return Err(("database", why));
+        }
+        let table = self.table.unwrap_or_else(|| "duly_outbox".to_owned());
+        if table.split('.').any(str::is_empty) || table.contains('\0') {
+            return Err(("table", "is no name of a table".to_owned()));
+        }
+        let period = match self.period {
+            Some(written) => written.span().map_err(|bad| ("period", bad.to_string()))?,
+            None => OUTBOX_PERIOD,
+        };
+        if !OUTBOX_PERIODS.contains(&period) {
+            let (least, most) = (OUTBOX_PERIODS.start(), OUTBOX_PERIODS.end());
+            return Err(("period", format!("is {period}; it can be {least} to {most}")));
+        }
+        let period = Duration::from_millis(period.millis());
+        Ok(Outbox { database: self.database, table, period })
     }
 }
 

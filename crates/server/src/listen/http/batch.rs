@@ -21,6 +21,7 @@ use super::deliveries::{TouchBody, VerdictBody};
 use super::extract::{bad_json, body, delivery_id, json_text, key, object, queue_name};
 use super::problem::{BAD_FIELD, BATCH_TOO_LONG, MISSING_FIELD, Problem};
 use super::reply::{self, Reply, ReplyBody};
+use crate::handle::Handle;
 
 /// Largest body of a batch.
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
@@ -60,8 +61,17 @@ struct LineReply<'a> {
     )
 )]
 pub(super) async fn batch(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    let out = carry_out(&api.handle, &body(request, BATCH_BYTES).await?).await?;
+    let mut response = out.into_response();
+    let media_type = HeaderValue::from_static("application/x-ndjson");
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    Ok(response)
+}
+
+/// Carries out the lines of a batch; gives their answers, line for line.
+pub(super) async fn carry_out(handle: &Handle, bytes: &[u8]) -> Result<Vec<u8>, Problem> {
     let mut commands = Vec::new();
-    let places: Vec<Result<bool, Problem>> = operations(&body(request, BATCH_BYTES).await?)?
+    let places: Vec<Result<bool, Problem>> = operations(bytes)?
         .into_iter()
         .map(|operation| {
             let Operation { command, settles } = operation?;
@@ -69,7 +79,7 @@ pub(super) async fn batch(State(api): State<Api>, request: Request) -> Result<Re
             Ok(settles)
         })
         .collect();
-    let mut answers = api.handle.ask_all(commands).await?.into_iter();
+    let mut answers = handle.ask_all(commands).await?.into_iter();
     let mut out = Vec::new();
     for place in places {
         let reply = place.and_then(|settles| {
@@ -79,10 +89,7 @@ pub(super) async fn batch(State(api): State<Api>, request: Request) -> Result<Re
         });
         write_line(&mut out, &reply);
     }
-    let mut response = out.into_response();
-    let media_type = HeaderValue::from_static("application/x-ndjson");
-    response.headers_mut().insert(CONTENT_TYPE, media_type);
-    Ok(response)
+    Ok(out)
 }
 
 /// The operations of a batch, line for line.

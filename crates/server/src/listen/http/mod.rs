@@ -75,6 +75,13 @@ pub fn router(handle: Handle, settings: HttpSettings, metrics: Metrics) -> axum:
         .layer(map_response(problem::whole))
 }
 
+/// Carries out the lines of a batch and gives their answers, line for line, as `POST /v1/batch` does;
+/// nothing when the server has stopped.
+pub async fn carry_out(handle: &Handle, lines: &str) -> Option<String> {
+    let answers = batch::carry_out(handle, lines.as_bytes()).await.ok()?;
+    String::from_utf8(answers).ok()
+}
+
 fn calls() -> OpenApiRouter<Api> {
     let with_parameters =
         OpenApiRouter::new().routes(routes!(list::list)).routes(routes!(stats::forecast));

@@ -31,13 +31,15 @@ pub(super) const GROUND: [&str; 6] = ["clock", "config", "log", "metrics", "poli
 /// driver, everybody else asks through `Handle`. The command line starts the server or the demonstration
 /// and otherwise speaks HTTP through `client`, as the demonstration shop does. A connection to
 /// somebody's database (`database`) knows none of those who ask it.
-pub(super) const SERVER: [(&str, &[&str]); 19] = [
+pub(super) const SERVER: [(&str, &[&str]); 21] = [
     ("main", &["cli"]),
     ("cli", &["run", "demo", "client"]),
-    ("run", &["listen", "deliver", "watch", "dashboard", "handle", "driver"]),
+    ("run", &["listen", "deliver", "watch", "outbox", "dashboard", "handle", "driver"]),
     ("listen", &["handle"]),
     ("deliver", &["handle", "database"]),
-    ("watch", &["handle", "database"]),
+    ("watch", &["handle", "database", "note"]),
+    ("outbox", &["database", "note"]),
+    ("note", &[]),
     ("database", &[]),
     ("demo", &["client"]),
     ("client", &[]),

@@ -4,6 +4,8 @@
 //! here: how late deadlines lapsed, how long a disk sync took. Queues are labels, keys never are: a
 //! label with a million values would sink the Prometheus that asks.
 
+mod outboxes;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,6 +46,8 @@ const SYNC: &[u64] = &[
     50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
     1_000_000, 5_000_000,
 ];
+
+pub use self::outboxes::{OutboxFigures, Outboxes};
 
 type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge>;
@@ -104,6 +108,7 @@ pub struct Metrics {
     sync: Histogram,
     journal_bytes: Counter,
     clock_sets: Counter,
+    outboxes: Outboxes,
 }
 
 impl Default for Metrics {
@@ -113,6 +118,7 @@ impl Default for Metrics {
             sync: Histogram::new(SYNC),
             journal_bytes: Counter::default(),
             clock_sets: Counter::default(),
+            outboxes: Outboxes::default(),
         }
     }
 }
@@ -171,6 +177,11 @@ impl Metrics {
         self.sync.observe(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
+    /// What outboxes have done.
+    pub fn outboxes(&self) -> &Outboxes {
+        &self.outboxes
+    }
+
     /// How late deadlines lapsed since the process began.
     pub fn lateness(&self) -> Lateness {
         let of_micros = |micros: u64| Span::from_millis(micros.div_ceil(1_000));
@@ -200,6 +211,7 @@ impl Metrics {
             );
         }
         register_server(&mut registry, health);
+        self.outboxes.register(&mut registry);
         let seconds = || Unit::Seconds;
         registry.register_with_unit(
             "lateness",
