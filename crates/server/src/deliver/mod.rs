@@ -6,6 +6,7 @@
 //! runs out or the restart releases it. Nothing here repeats an attempt, and nothing here knows the
 //! engine's state.
 
+mod body;
 mod failure;
 mod sql;
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! Webhooks: one signed POST for one lapse or for a batch of them.
 //!
 //! An attempt is one exchange and ends in one verdict a lapse. It is never repeated here, follows no
-//! redirect, and takes no longer than the queue's policy allows. A body is made in [`body`], signed
+//! redirect, and takes no longer than the queue's policy allows. A body is made in `deliver::body`, signed
 //! in [`signature`], sent over a connection from [`connect`] to where [`guard`] lets it, and what
 //! comes back is judged in [`answer`].
 
 mod answer;
-mod body;
 mod connect;
 mod guard;
 mod signature;
@@ -32,6 +31,7 @@ use self::connect::{Connector, Resolve, system_resolver, web_roots};
 use self::guard::Destination;
 use self::signature::Secret;
 use super::Delivery;
+use super::body;
 use super::failure::retry;
 use crate::clock;
 

@@ -1,4 +1,4 @@
-//! What a webhook says: the event of one lapse, or of several together.
+//! What a target is told: the event of one lapse, or of several together.
 //!
 //! The caller's payload goes in as it was written, byte for byte, so that a receiver sees the same
 //! number that was scheduled (`19.90` stays `19.90`). Bytes that came by another protocol travel as
