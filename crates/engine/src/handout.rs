@@ -72,7 +72,7 @@ impl Engine {
                 let span = webhook.timeout.plus(MARGIN);
                 self.request(no, most, span)
             }
-            Target::Sql { .. } => self.request(no, most, ATTEMPT),
+            Target::Sql { .. } | Target::Exec { .. } => self.request(no, most, ATTEMPT),
         };
         if handed > 0 {
             self.state.stir(no);

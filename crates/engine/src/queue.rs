@@ -88,6 +88,11 @@ pub enum Target {
         /// Lapses in one transaction at most.
         batch: u32,
     },
+    /// A command, named in the operator's configuration, run once for each lapse.
+    Exec {
+        /// Its name there.
+        command: String,
+    },
 }
 
 /// A webhook target.
@@ -107,7 +112,7 @@ impl Target {
     /// Lapses handed over in one attempt at most.
     pub fn batch(&self) -> u32 {
         match self {
-            Target::Pull | Target::None => 1,
+            Target::Pull | Target::None | Target::Exec { .. } => 1,
             Target::Webhook(webhook) => webhook.batch,
             Target::Sql { batch, .. } => *batch,
         }
@@ -115,7 +120,7 @@ impl Target {
 
     /// Do the server's own deliverers act on it?
     pub fn is_served_here(&self) -> bool {
-        matches!(self, Target::Webhook(_) | Target::Sql { .. })
+        matches!(self, Target::Webhook(_) | Target::Sql { .. } | Target::Exec { .. })
     }
 
     /// The word for it in the API and in metrics.
@@ -125,6 +130,7 @@ impl Target {
             Target::None => "none",
             Target::Webhook(_) => "webhook",
             Target::Sql { .. } => "sql",
+            Target::Exec { .. } => "exec",
         }
     }
 }

@@ -103,6 +103,9 @@ pub enum TargetText {
     Webhook(WebhookText),
     /// Guarded statements that the operator's configuration names.
     Sql(String),
+    /// A command that the operator's configuration names.
+    #[serde(deserialize_with = "only_object")]
+    Exec(ExecText),
 }
 
 /// A webhook target.
@@ -123,6 +126,15 @@ pub struct WebhookText {
     /// Total time of one request; 15 s by default.
     #[serde(default)]
     pub timeout: Option<WrittenDuration>,
+}
+
+/// An `exec` target.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Exec)]
+pub struct ExecText {
+    /// Its name in the operator's configuration: `[exec.cancel-order]`.
+    pub command: String,
 }
 
 /// What is wrong with a policy as it was written.
@@ -241,6 +253,7 @@ impl TargetText {
             TargetText::None => Target::None,
             TargetText::Webhook(webhook) => Target::Webhook(webhook.meant()?),
             TargetText::Sql(name) => Target::Sql { name: name.clone(), batch: SQL_BATCH },
+            TargetText::Exec(exec) => Target::Exec { command: exec.command.clone() },
         })
     }
 
@@ -255,6 +268,7 @@ impl TargetText {
                 timeout: Some(webhook.timeout.into()),
             }),
             Target::Sql { name, .. } => TargetText::Sql(name.clone()),
+            Target::Exec { command } => TargetText::Exec(ExecText { command: command.clone() }),
         }
     }
 }
@@ -410,6 +424,19 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_the_configuration_is_only_named() {
+        for (text, target) in [
+            (r#"{"sql":"cancel"}"#, Target::Sql { name: "cancel".to_owned(), batch: SQL_BATCH }),
+            (r#"{"exec":{"command":"cancel"}}"#, Target::Exec { command: "cancel".to_owned() }),
+        ] {
+            let policy = json(&format!(r#"{{"target":{text}}}"#)).expect("it is good");
+            assert_eq!(policy.target, target);
+            let shown = PolicyText::shown(&policy).target;
+            assert_eq!(serde_json::to_string(&shown).expect("it is plain"), text);
+        }
+    }
+
+    #[test]
     fn secrets_are_masked_and_a_masked_one_is_not_taken() {
         let written = format!(
             r#"{{"target":{{"webhook":{{"url":"http://127.0.0.1/x","secrets":["{SECRET}"]}}}}}}"#
@@ -450,6 +477,8 @@ mod tests {
             r#"{"gracee":"1s"}"#,
             r#"{"target":{"webhook":["https://shop.example/",[]]}}"#,
             r#"{"target":"carrier_pigeon"}"#,
+            r#"{"target":{"exec":["cancel"]}}"#,
+            r#"{"target":{"exec":{"command":"cancel","argv":["/bin/sh"]}}}"#,
         ] {
             assert!(serde_json::from_str::<PolicyText>(text).is_err(), "{text}");
         }

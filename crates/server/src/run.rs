@@ -31,7 +31,7 @@ use crate::listen::http::{self, HttpSettings};
 use crate::metrics::Metrics;
 use crate::outbox::{Outboxes, Perform};
 
-pub use crate::deliver::BadSetting;
+pub use crate::deliver::{BadSetting, LAUNCH, hindrance, launch};
 pub use crate::driver::examine::{Examination, examine};
 
 /// How long attempts under way may take to end when the server stops.
@@ -142,10 +142,7 @@ impl Server {
         };
         if let Some(listener) = listener {
             let address = listener.local_addr().context("the listener has no address")?;
-            let settings = HttpSettings {
-                sql_targets: settings.sql.keys().cloned().collect(),
-                stopping: stopped.clone(),
-            };
+            let settings = HttpSettings { tables: settings.tables(), stopping: stopped.clone() };
             let mut router = http::router(server.handle.clone(), settings, metrics);
             if let Some(beside) = beside {
                 router = router.merge(beside);
@@ -242,5 +239,6 @@ fn deliver_settings(settings: &Settings) -> DeliverSettings {
         },
         databases: settings.databases.clone(),
         sql: settings.sql.clone(),
+        exec: settings.exec.clone(),
     }
 }

@@ -38,6 +38,7 @@ fn policies() -> Vec<Policy> {
             decide_at: DecideAt::Handout,
             ..Policy::default()
         },
+        Policy { target: Target::Exec { command: "cancel".into() }, ..Policy::default() },
         Policy { target: Target::None, retry: vec![Span::from_millis(1)], ..Policy::default() },
     ]
 }

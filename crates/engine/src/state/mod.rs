@@ -163,7 +163,9 @@ impl State {
         match self.queue(no).policy.target {
             Target::Pull => {}
             Target::None => self.turns.closing.join(no),
-            Target::Webhook(_) | Target::Sql { .. } => self.turns.served.join(no),
+            Target::Webhook(_) | Target::Sql { .. } | Target::Exec { .. } => {
+                self.turns.served.join(no);
+            }
         }
     }
 

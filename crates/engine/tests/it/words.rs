@@ -220,6 +220,7 @@ fn put_queue(words: &mut Words<'_>, policy: impl FnOnce(QueueName) -> Policy) ->
         Some("sql") => {
             policy.target = Target::Sql { name: "shop".into(), batch: batch.unwrap_or(100) };
         }
+        Some("exec") => policy.target = Target::Exec { command: "cancel".into() },
         Some(other) => panic!("target={other}"),
     }
     match words.get("decide_at") {

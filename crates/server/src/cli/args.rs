@@ -3,11 +3,13 @@
 //! Only form is checked here; durations and instants go to the server as they were written, so that
 //! there is one reading of them. Every command's help begins with examples.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::Case;
+use crate::run::LAUNCH;
 
 const TEMPLATE: &str = "{about}\n\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
@@ -126,6 +128,9 @@ time there is `duly extend`.")]
   after_help = "It reads everything, which takes a while, and ends with 65 if something is corrupt. A server
 cannot start meanwhile. One that is running is asked how it is instead.")]
     Doctor(Doctor),
+    /// What the server starts commands with.
+    #[command(name = LAUNCH, hide = true)]
+    Launch(Launch),
 }
 
 #[derive(Debug, Args)]
@@ -357,6 +362,15 @@ pub(super) struct Bench {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Launch {
+    /// What the command is bound to.
+    pub(super) bonds: String,
+    /// The command.
+    #[arg(last = true)]
+    pub(super) argv: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Config {
     /// Say whether this file is good instead, and where it is not.
     #[arg(long, value_name = "FILE")]
@@ -419,7 +433,8 @@ mod tests {
         let mut examples = 0;
         let mut top = CommandLine::command();
         top.build();
-        for command in std::iter::once(&top).chain(top.get_subcommands()) {
+        let shown = top.get_subcommands().filter(|command| !command.is_hide_set());
+        for command in std::iter::once(&top).chain(shown) {
             let help = command.get_before_help().expect("every command has examples").to_string();
             for line in help.lines().filter_map(|line| line.strip_prefix("  ")) {
                 let typed = line.split("   ").next().unwrap_or(line).trim();

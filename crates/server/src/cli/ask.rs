@@ -95,9 +95,12 @@ impl Verb {
             Verb::Stats(args) => &args.server,
             Verb::Pause(args) | Verb::Resume(args) => &args.server,
             Verb::Erase(args) => &args.server,
-            Verb::Serve(_) | Verb::Demo(_) | Verb::Bench(_) | Verb::Config(_) | Verb::Doctor(_) => {
-                unreachable!("these commands ask no server")
-            }
+            Verb::Serve(_)
+            | Verb::Demo(_)
+            | Verb::Bench(_)
+            | Verb::Config(_)
+            | Verb::Doctor(_)
+            | Verb::Launch(_) => unreachable!("these commands ask no server"),
         }
     }
 }
@@ -116,9 +119,12 @@ impl Session {
             Verb::Pause(args) => self.pause(&args, "pause").await,
             Verb::Resume(args) => self.pause(&args, "resume").await,
             Verb::Erase(args) => self.erase(&args).await,
-            Verb::Serve(_) | Verb::Demo(_) | Verb::Bench(_) | Verb::Config(_) | Verb::Doctor(_) => {
-                unreachable!("these commands ask no server")
-            }
+            Verb::Serve(_)
+            | Verb::Demo(_)
+            | Verb::Bench(_)
+            | Verb::Config(_)
+            | Verb::Doctor(_)
+            | Verb::Launch(_) => unreachable!("these commands ask no server"),
         }
     }
 

@@ -23,7 +23,7 @@ use clap::Parser as _;
 
 use crate::config::{self, DEFAULT_FILE, Environment, Flag, Settings};
 use crate::{demo, log, run};
-use args::{CommandLine, Config, Demo, Serve, Verb};
+use args::{CommandLine, Config, Demo, Launch, Serve, Verb};
 use exit::Exit;
 
 /// Runs what was typed; the exit status is documented in the help.
@@ -43,6 +43,7 @@ pub fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args, &environment),
         Verb::Config(args) => configuration(&args, &environment).into(),
         Verb::Doctor(args) => doctor::run(&args, &environment).into(),
+        Verb::Launch(args) => launch(&args),
         verb => ask::run(verb, &environment).into(),
     }
 }
@@ -61,6 +62,13 @@ fn serve(args: &Serve, environment: &Environment) -> ExitCode {
         }
         Err(mistake) => bad_configuration(&mistake).into(),
     }
+}
+
+/// The server has started this process to become a command.
+fn launch(args: &Launch) -> ExitCode {
+    let failed = run::launch(&args.bonds, &args.argv);
+    print::complain(failed.why, None);
+    failed.status.into()
 }
 
 /// The settings, as far as they can be checked without a directory, a database or the network.

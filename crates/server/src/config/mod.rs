@@ -8,12 +8,13 @@
 mod document;
 mod dsn;
 mod environment;
+mod exec;
 mod size;
 #[cfg(test)]
 mod tests;
 mod typed;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,9 +22,10 @@ use std::time::Duration;
 
 use duly_engine::id::QueueName;
 use duly_engine::limits::Limits;
-use duly_engine::queue::Policy;
+use duly_engine::queue::{Policy, Target};
 
 pub use environment::Environment;
+pub use exec::{ExecAction, ExecLimits};
 
 use document::{Document, Override};
 use typed::Typed;
@@ -55,6 +57,8 @@ pub struct Settings {
     pub sql: BTreeMap<String, SqlAction>,
     /// Tables that applications write and Duly empties, by name.
     pub outboxes: BTreeMap<String, Outbox>,
+    /// Named commands of `exec` targets.
+    pub exec: BTreeMap<String, ExecAction>,
     /// Queues declared in the configuration.
     pub queues: BTreeMap<QueueName, Policy>,
 }
@@ -207,6 +211,7 @@ impl Default for Settings {
             databases: BTreeMap::new(),
             sql: BTreeMap::new(),
             outboxes: BTreeMap::new(),
+            exec: BTreeMap::new(),
             queues: BTreeMap::new(),
         }
     }
@@ -269,7 +274,24 @@ fn variable_of(key: &str) -> String {
     format!("DULY_{}", key.replace('.', "_").to_ascii_uppercase())
 }
 
+/// The table of the configuration that a target leads to, such as `sql.cancel-order`; none where the
+/// target says everything itself.
+pub fn table_of(target: &Target) -> Option<String> {
+    match target {
+        Target::Pull | Target::None | Target::Webhook(_) => None,
+        Target::Sql { name, .. } => Some(format!("sql.{name}")),
+        Target::Exec { command } => Some(format!("exec.{command}")),
+    }
+}
+
 impl Settings {
+    /// The tables that targets may lead to.
+    pub fn tables(&self) -> BTreeSet<String> {
+        let sql = self.sql.keys().map(|name| format!("sql.{name}"));
+        let exec = self.exec.keys().map(|name| format!("exec.{name}"));
+        sql.chain(exec).collect()
+    }
+
     /// Puts together the file (`--config`, else `DULY_CONFIG`, else none), the environment and the flags.
     pub fn load(
         file: Option<&Path>,

@@ -56,6 +56,22 @@ fn the_examples_in_the_default_file_are_good_and_hold_defaults() {
         Database::Sqlite(PathBuf::from("/var/lib/shop/shop.db"))
     );
     assert_eq!(settings.sql["cancel-order"].steps.len(), 2);
+    let command = &settings.exec["cancel-order"];
+    let expected = ExecAction {
+        argv: command.argv.clone(),
+        env: command.env.clone(),
+        cwd: PathBuf::from("/"),
+        user: Some("www-data".to_owned()),
+        group: Some("www-data".to_owned()),
+        timeout: Span::from_secs(60),
+        limits: ExecLimits {
+            cpu_seconds: Some(30),
+            memory_bytes: Some(256 << 20),
+            files: Some(256),
+            processes: Some(64),
+        },
+    };
+    assert_eq!(*command, expected);
 }
 
 #[test]
@@ -76,6 +92,7 @@ fn every_key_is_in_the_default_file() {
         ("webhook", ""),
         ("databases", ".shop"),
         ("sql", ".cancel-order"),
+        ("exec", ".cancel-order"),
         ("queues", ".orders"),
     ] {
         let header = if table.is_empty() { String::new() } else { format!("[{table}{around}]\n") };
@@ -141,6 +158,24 @@ fn a_mistake_names_file_line_and_key() {
         ),
         ("[sql.x]\ndatabase = \"y\"\nsteps = []\n", "duly.toml:2: sql.x.database: there is no"),
         ("[sql.x]\nsteps = []\n", "duly.toml:1: sql.x: missing field `database`"),
+        ("[exec.x]\nargv = [\"php\"]\n", "duly.toml:2: exec.x.argv: begins with the absolute path"),
+        ("[exec.x]\nargv = \"/bin/true\"\n", "duly.toml:2: exec.x.argv: "),
+        (
+            "[exec.x]\nargv = [\"/bin/true\"]\ntimeout = \"10m\"\n",
+            "duly.toml:3: exec.x.timeout: is 100ms to 9m",
+        ),
+        (
+            "[exec.x]\nargv = [\"/bin/true\"]\nenv = { DULY_KEY = \"1\" }\n",
+            "duly.toml:3: exec.x.env: sets DULY_KEY",
+        ),
+        (
+            "[exec.x]\nargv = [\"/bin/true\"]\nlimits = { memory = \"1KiB\" }\n",
+            "duly.toml:3: exec.x.limits: allow less than 16MiB",
+        ),
+        (
+            "[queues.orders]\ntarget = { exec = { command = \"x\" } }\n",
+            "duly.toml:2: queues.orders.target: there is no [exec.x]",
+        ),
         ("[queues.'a b']\n", "duly.toml:1: queues.\"a b\": a queue name has"),
         (
             &format!("{policy}grace = \"soon\"\n"),

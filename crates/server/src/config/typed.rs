@@ -10,14 +10,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use duly_engine::id::QueueName;
-use duly_engine::queue::{Policy, Target};
+use duly_engine::queue::Policy;
 use duly_engine::time::Span;
 use serde::{Deserialize, Deserializer};
 
 use super::document::Document;
+use super::exec::ExecForm;
 use super::{
     BadConfig, ClockSource, Database, Journal, Log, LogFormat, Outbox, Settings, SqlAction, dsn,
-    size,
+    size, table_of,
 };
 use crate::policy::PolicyText;
 use crate::units::WrittenDuration;
@@ -42,6 +43,8 @@ pub(super) struct Typed {
     sql: BTreeMap<String, SqlForm>,
     #[serde(default)]
     outboxes: BTreeMap<String, OutboxForm>,
+    #[serde(default)]
+    exec: BTreeMap<String, ExecForm>,
     #[serde(default)]
     queues: BTreeMap<String, PolicyText>,
 }
@@ -130,7 +133,7 @@ struct OutboxForm {
 }
 
 /// A size in bytes, as text or as a number.
-struct Size(u64);
+pub(super) struct Size(pub(super) u64);
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
@@ -193,6 +196,12 @@ impl Typed {
                 .map_err(|(key, why)| document.complain(&["outboxes", &name, key], why))?;
             settings.outboxes.insert(name, outbox);
         }
+        for (name, form) in self.exec {
+            let action =
+                form.mean().map_err(|(key, why)| document.complain(&["exec", &name, key], why))?;
+            settings.exec.insert(name, action);
+        }
+        let tables = settings.tables();
         for (name, form) in self.queues {
             let queue = QueueName::new(&name)
                 .map_err(|why| document.complain(&["queues", &name], why.to_string()))?;
@@ -205,10 +214,8 @@ impl Typed {
                 keys.push(bad.field);
                 document.complain(&keys, why)
             })?;
-            if let Target::Sql { name: action, .. } = &policy.target
-                && !settings.sql.contains_key(action)
-            {
-                let why = format!("there is no [sql.{action}] in the configuration");
+            if let Some(table) = table_of(&policy.target).filter(|table| !tables.contains(table)) {
+                let why = format!("there is no [{table}] in the configuration");
                 return Err(document.complain(&["queues", &name, "target"], why));
             }
             settings.queues.insert(queue, policy);
@@ -304,7 +311,7 @@ impl LogForm {
 }
 
 /// The key inside the table and what is wrong with it.
-type Wrong = (&'static str, String);
+pub(super) type Wrong = (&'static str, String);
 
 impl DatabaseForm {
     fn mean(self) -> Result<Database, Wrong> {

@@ -7,6 +7,7 @@
 //! engine's state.
 
 mod body;
+mod exec;
 mod failure;
 mod sql;
 #[cfg(test)]
@@ -26,12 +27,14 @@ use duly_engine::queue::Target;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
+use self::exec::Commands;
 use self::failure::retry;
-use self::sql::Databases;
+use self::sql::{Databases, named, text};
 use self::webhook::Webhooks;
-use crate::config::{Database, SqlAction};
+use crate::config::{Database, ExecAction, SqlAction};
 use crate::handle::{Attempt, Attempts, Handle};
 
+pub use self::exec::{LAUNCH, Launched, hindrance, launch};
 pub use self::sql::{Parameter, Template};
 pub use self::webhook::{Answer, Guard};
 
@@ -44,6 +47,8 @@ pub struct DeliverSettings {
     pub databases: BTreeMap<String, Database>,
     /// What `sql` targets may do, by name.
     pub sql: BTreeMap<String, SqlAction>,
+    /// What `exec` targets may run, by name.
+    pub exec: BTreeMap<String, ExecAction>,
 }
 
 /// A setting that cannot be.
@@ -65,7 +70,8 @@ impl std::error::Error for BadSetting {}
 
 /// Finds what can be found wrong in the settings without asking a database.
 pub fn check(settings: &DeliverSettings) -> Result<(), BadSetting> {
-    sql::check(&settings.databases, &settings.sql)
+    sql::check(&settings.databases, &settings.sql)?;
+    exec::check(&settings.exec)
 }
 
 /// The deliverers at work. Dropping it stops them at once; see [`Deliverers::stop`].
@@ -110,6 +116,7 @@ struct Delivery {
 struct Targets {
     webhooks: Webhooks,
     databases: Databases,
+    commands: Commands,
 }
 
 impl Targets {
@@ -117,6 +124,7 @@ impl Targets {
         Ok(Targets {
             webhooks: Webhooks::new(settings.guard),
             databases: Databases::start(&settings.databases, &settings.sql).await?,
+            commands: Commands::start(&settings.exec)?,
         })
     }
 
@@ -125,6 +133,7 @@ impl Targets {
         match target {
             Target::Webhook(webhook) => self.webhooks.attempt(webhook, &deliveries).await,
             Target::Sql { name, .. } => self.databases.attempt(name, &deliveries).await,
+            Target::Exec { command } => self.commands.attempt(command, &deliveries).await,
             Target::Pull | Target::None => {
                 unreachable!("the engine hands {} deliveries to nobody here", target.word())
             }

@@ -154,7 +154,8 @@ pub(super) fn policy(dice: &mut Dice) -> Policy {
             batch: *dice.pick(&[1, 1, 4, 20]),
             timeout: Span::from_secs(15),
         }),
-        12..16 => Target::Sql { name: "cancel".into(), batch: *dice.pick(&[1, 10]) },
+        12..15 => Target::Sql { name: "cancel".into(), batch: *dice.pick(&[1, 10]) },
+        15 => Target::Exec { command: "cancel".into() },
         _ => Target::None,
     };
     let retry = (0..=dice.below(4)).map(|_| seconds(dice, &[1, 5, 15, 60, 300])).collect();

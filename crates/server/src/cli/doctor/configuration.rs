@@ -1,9 +1,12 @@
 //! What the configuration lets one foresee, without asking anybody.
 
+use std::path::Path;
+
 use duly_engine::queue::{Policy, Target, Webhook};
 
 use super::{Findings, Level};
 use crate::config::{ClockSource, Database, Settings, Tls};
+use crate::run::hindrance;
 
 /// Looks over the settings, which are sound by themselves.
 pub(super) fn look(settings: &Settings, findings: &mut Findings) {
@@ -19,6 +22,13 @@ pub(super) fn look(settings: &Settings, findings: &mut Findings) {
     }
     for (name, database) in &settings.databases {
         look_at_database(name, database, findings);
+    }
+    for (name, action) in &settings.exec {
+        let program = action.argv.first().map_or("", String::as_str);
+        if let Some(why) = hindrance(Path::new(program)) {
+            let text = format!("the command {name}, {program}, cannot be run: {why}");
+            findings.add(Level::Warning, about, text);
+        }
     }
     for (name, policy) in &settings.queues {
         look_at_queue(name.as_str(), policy, findings);

@@ -8,7 +8,7 @@ use duly_store::journal::Report;
 use super::configuration::look_at_webhook;
 use super::{Findings, Level};
 use crate::clock;
-use crate::config::{ClockSource, Settings};
+use crate::config::{ClockSource, Settings, table_of};
 use crate::run::Examination;
 use crate::units::show_instant;
 
@@ -118,19 +118,24 @@ fn queue_is(queue: &QueueView, settings: &Settings, findings: &mut Findings) {
         let what = if queue.lapse_paused { "nothing lapses" } else { "deliveries wait" };
         findings.add(Level::Note, name, format!("it is paused: {what}"));
     }
+    let table = table_of(&queue.policy.target);
+    if let Some(table) = table.filter(|table| !settings.tables().contains(table)) {
+        let text = format!("nobody acts: there is no [{table}] in the configuration");
+        findings.add(Level::Warning, name, text);
+    }
     match &queue.policy.target {
         Target::Pull if now.ready > 0 && now.leased == 0 && !queue.paused => {
             let text = format!("nobody acts: {} deliveries wait and no worker has one", now.ready);
             findings.add(Level::Warning, name, text);
         }
-        Target::Sql { name: action, .. } if !settings.sql.contains_key(action) => {
-            let text = format!("nobody acts: there is no [sql.{action}] in the configuration");
-            findings.add(Level::Warning, name, text);
-        }
         Target::Webhook(webhook) if !settings.queues.contains_key(&queue.queue) => {
             look_at_webhook(name, webhook, findings);
         }
-        Target::Pull | Target::None | Target::Sql { .. } | Target::Webhook(_) => {}
+        Target::Pull
+        | Target::None
+        | Target::Sql { .. }
+        | Target::Exec { .. }
+        | Target::Webhook(_) => {}
     }
 }
 

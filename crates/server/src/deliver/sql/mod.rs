@@ -18,7 +18,9 @@ use std::sync::Arc;
 use duly_engine::command::Verdict;
 
 use self::attempt::Desk;
+pub(super) use self::template::named;
 pub use self::template::{Parameter, Template};
+pub(super) use self::value::text;
 use super::failure::retry;
 use super::{BadSetting, Delivery};
 use crate::config::{Database, SqlAction};

@@ -153,8 +153,8 @@ impl Template {
     }
 }
 
-/// The parameter of this name.
-fn named(name: &str) -> Result<Parameter, String> {
+/// The parameter of this name, which is written without its colon.
+pub(in crate::deliver) fn named(name: &str) -> Result<Parameter, String> {
     let path = name.split_once('.');
     Ok(match (NAMED.iter().find(|(known, _)| *known == name), path) {
         (Some((_, parameter)), _) => parameter.clone(),

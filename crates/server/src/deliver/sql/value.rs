@@ -35,30 +35,69 @@ fn value(parameter: &Parameter, delivery: &Delivery) -> Result<Value, String> {
     })
 }
 
+/// A parameter's value as a text, for where there are only texts: a number as it was written, nothing
+/// where a statement would be given NULL.
+pub(in crate::deliver) fn text(
+    parameter: &Parameter,
+    delivery: &Delivery,
+) -> Result<String, String> {
+    if let Parameter::Payload(path) = parameter
+        && let Found::Json(text) = find(path, delivery)?
+        && text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+    {
+        return Ok(text.to_owned());
+    }
+    Ok(match value(parameter, delivery)? {
+        Value::Null => String::new(),
+        Value::Integer(number) => number.to_string(),
+        Value::Real(number) => number.to_string(),
+        Value::Text(text) => text,
+    })
+}
+
+/// What a path leads to in a payload.
+enum Found<'a> {
+    Nothing,
+    /// A text as it is.
+    Text(&'a str),
+    /// A JSON text.
+    Json(&'a str),
+}
+
 fn payload(path: &[String], delivery: &Delivery) -> Result<Value, String> {
-    let Some(payload) = &delivery.payload else { return Ok(Value::Null) };
+    match find(path, delivery)? {
+        Found::Nothing => Ok(Value::Null),
+        Found::Text(text) => Ok(Value::Text(text.to_owned())),
+        Found::Json(text) => {
+            json(text).ok_or_else(|| format!("payload: {} cannot be read", path.join(".")))
+        }
+    }
+}
+
+fn find<'a>(path: &[String], delivery: &'a Delivery) -> Result<Found<'a>, String> {
+    let Some(payload) = &delivery.payload else { return Ok(Found::Nothing) };
     // Bytes of another protocol are very often JSON all the same.
     let Ok(mut at) = serde_json::from_slice::<&RawValue>(&payload.bytes) else {
         return match (path, std::str::from_utf8(&payload.bytes)) {
-            ([], Ok(text)) => Ok(Value::Text(text.to_owned())),
-            _ => Ok(Value::Null),
+            ([], Ok(text)) => Ok(Found::Text(text)),
+            _ => Ok(Found::Nothing),
         };
     };
     if path.is_empty() {
-        return Ok(Value::Text(at.get().to_owned()));
+        return Ok(Found::Text(at.get()));
     }
     for field in path {
         if !at.get().starts_with('{') {
-            return Ok(Value::Null);
+            return Ok(Found::Nothing);
         }
         let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(at.get())
             .map_err(|error| format!("payload: it cannot be read: {error}"))?;
         match fields.remove(field) {
             Some(inner) => at = inner,
-            None => return Ok(Value::Null),
+            None => return Ok(Found::Nothing),
         }
     }
-    json(at.get()).ok_or_else(|| format!("payload: {} cannot be read", path.join(".")))
+    Ok(Found::Json(at.get()))
 }
 
 /// `2026-11-22 12:30:00.000`, UTC: the text that databases compare as a date.

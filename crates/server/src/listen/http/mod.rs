@@ -45,8 +45,8 @@ use crate::metrics::Metrics;
 /// What the router needs to know beside the way to the engine.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// Names of the `sql` targets that the configuration declares.
-    pub sql_targets: BTreeSet<String>,
+    /// The tables of the configuration that targets may lead to.
+    pub tables: BTreeSet<String>,
     /// Turns true when the server stops: long polls end then.
     pub stopping: watch::Receiver<bool>,
 }

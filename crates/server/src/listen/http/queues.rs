@@ -7,7 +7,7 @@ use axum::extract::State;
 use duly_engine::command::{Command, Filter};
 use duly_engine::deadline::State as DeadlineState;
 use duly_engine::limits::HORIZON;
-use duly_engine::queue::{Policy, Target};
+use duly_engine::queue::Policy;
 use duly_engine::time::Time;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -18,6 +18,7 @@ use super::list::count;
 use super::problem::{BAD_FIELD, Problem};
 use super::refusal;
 use super::reply::{QueueDeletedReply, QueueReply, Reply, ShiftReply, ask};
+use crate::config::table_of;
 use crate::policy::PolicyText;
 use crate::units::{WrittenDuration, WrittenInstant};
 
@@ -63,12 +64,11 @@ pub(super) async fn put(
     Json(body): Json<PolicyText>,
 ) -> Result<Reply, Problem> {
     let policy = body.over(&Policy::default())?;
-    if let Target::Sql { name, .. } = &policy.target
-        && !api.settings.sql_targets.contains(name)
-    {
+    let table = table_of(&policy.target);
+    if let Some(table) = table.filter(|table| !api.settings.tables.contains(table)) {
         return Err(Problem::new(refusal::bad_policy())
-            .detail(format!("the configuration has no sql target {name:?}"))
-            .hint("an operator declares sql targets in the configuration, never the API")
+            .detail(format!("the configuration has no [{table}]"))
+            .hint("what a target does is declared by an operator in the configuration, never here")
             .field("target"));
     }
     let policy = Box::new(policy);
