@@ -14,7 +14,7 @@ import re
 import subprocess
 import urllib.parse
 
-from blackbox import Suite, until
+from blackbox import Suite, now_ms, rfc3339, until
 from peers.database import NAME, PASSWORD, USER, Mariadb, Postgres, Proxy, Session
 
 CANCEL = (
@@ -66,10 +66,10 @@ def main():
             shop = Shop(suite, database)
             shop.furnish()
             for part in (
-                statements_at_the_start, guard_and_steps, several_lines, a_deadlock,
-                tables_under_change, permission, out_of_turn, read_only, out_of_connections,
-                kept_connections, the_answer_lost, killed_in_the_middle, hostile_values,
-                keys_of_numbers, slow, away_at_the_start, encryption,
+                statements_at_the_start, guard_and_steps, a_guard_that_changes_nothing,
+                several_lines, a_deadlock, tables_under_change, permission, out_of_turn, read_only,
+                out_of_connections, kept_connections, the_answer_lost, killed_in_the_middle,
+                hostile_values, keys_of_numbers, slow, away_at_the_start, encryption,
             ):
                 print(f"{kind.scheme}: {part.__name__}", flush=True)
                 part(shop)
@@ -145,11 +145,12 @@ target = {{ sql = "slow" }}
         self.database.run(f"INSERT INTO orders (id, status) VALUES {values}")
         return numbers
 
-    def lapse(self, client, key, queue="orders", after="0s", payload=None):
-        """Schedules a deadline."""
+    def lapse(self, client, key, queue="orders", due=None, payload=None):
+        """Schedules a deadline for this instant, or for now."""
         path = urllib.parse.quote(str(key), safe="")
         payload = {"sku": "mug", "n": 1} if payload is None else payload
-        reply = client.schedule(queue, path, after=after, payload=payload)
+        when = {"after": "0s"} if due is None else {"due": rfc3339(due)}
+        reply = client.schedule(queue, path, payload=payload, **when)
         self.suite.equal(reply.status, 201, f"schedule {queue}/{key}: {reply!r}")
 
     def delivery(self, client, key, queue="orders"):
@@ -199,6 +200,11 @@ target = {{ sql = "slow" }}
         return self.database.one(f"SELECT available FROM stock WHERE sku = '{sku}'")
 
 
+def soon(seconds):
+    """One instant for many lapses, so that they share attempts."""
+    return now_ms() + seconds * 1000
+
+
 def statements_at_the_start(shop):
     """A statement that does not fit is refused with its place in the configuration."""
     for how, words in [
@@ -220,8 +226,9 @@ def guard_and_steps(shop):
     unpaid, paid = shop.orders(150), shop.orders(50, "paid")
     server = shop.duly()
     with server.client() as client:
+        due = soon(2)
         for number in unpaid + paid:
-            shop.lapse(client, number, after="2s")
+            shop.lapse(client, number, due=due)
         for number in unpaid:
             shop.cancelled(shop.expect(client, number, "done"), number)
         for number in paid:
@@ -229,10 +236,10 @@ def guard_and_steps(shop):
             shop.suite.equal(shop.order(number), ["paid", None], f"the row of {number}")
         shop.suite.equal(shop.stock() - before, len(unpaid), "stock came back once each")
         # One that cannot be done hinders no other of its batch.
-        numbers = shop.orders(20)
+        numbers, due = shop.orders(20), soon(1)
         for number in numbers:
             sku = "full" if number == numbers[7] else "mug"
-            shop.lapse(client, number, after="1s", payload={"sku": sku, "n": 1})
+            shop.lapse(client, number, due=due, payload={"sku": sku, "n": 1})
         for number in numbers:
             if number == numbers[7]:
                 dead = shop.expect(client, number, "dead")
@@ -251,6 +258,19 @@ def guard_and_steps(shop):
     server.stop()
     said = server.said()
     shop.suite.check(PASSWORD not in said and USER + ":" not in said, "the log keeps the secret")
+
+
+def a_guard_that_changes_nothing(shop):
+    """A guard that sets what is set already has met its row all the same."""
+    (unpaid,), (paid,) = shop.orders(1), shop.orders(1, "paid")
+    guard = "UPDATE orders SET status = 'unpaid' WHERE id = :key AND status = 'unpaid'"
+    server = shop.duly(steps=[guard, CANCEL])
+    with server.client() as client:
+        for number in (unpaid, paid):
+            shop.lapse(client, number)
+        shop.cancelled(shop.expect(client, unpaid, "done"), unpaid)
+        shop.expect(client, paid, "superseded")
+    server.stop()
 
 
 def several_lines(shop):
@@ -323,8 +343,9 @@ def permission(shop):
     server = shop.duly()
     with server.client() as client:
         shop.database.run(f"REVOKE UPDATE ON stock FROM {USER}")
-        shop.lapse(client, unpaid, after="1s")
-        shop.lapse(client, paid, after="1s")
+        due = soon(1)
+        shop.lapse(client, unpaid, due=due)
+        shop.lapse(client, paid, due=due)
         error = shop.expect(client, unpaid, "dead")["last_error"]
         shop.suite.check("denied" in error and "stock" in error, f"the words: {error}")
         shop.suite.check(USER not in error and "localhost" not in error, f"nobody named: {error}")
@@ -345,10 +366,13 @@ def out_of_turn(shop):
     with server.client() as client, Session(shop.database) as other:
         other.run("BEGIN")
         other.run(f"UPDATE orders SET cancelled_by = 'z' WHERE id = {numbers[4]}")
+        due = soon(1)
         for number in numbers:
-            shop.lapse(client, number, after="1s")
+            shop.lapse(client, number, due=due)
         for number in numbers[:4] + numbers[5:]:
-            shop.cancelled(shop.expect(client, number, "done"), number)
+            delivery = shop.expect(client, number, "done")
+            shop.suite.equal(delivery["attempts"], 1, f"{number} was not hindered")
+            shop.cancelled(delivery, number)
         shop.failed(client, numbers[4], "sql.cancel.steps[0]: ")
         other.run("ROLLBACK")
         shop.cancelled(shop.expect(client, numbers[4], "done"), numbers[4])
@@ -400,9 +424,9 @@ def kept_connections(shop):
                 shop.database.kill()
                 shop.database.start()
         most = 0
-        numbers = shop.orders(600)
+        numbers, due = shop.orders(600), soon(5)
         for number in numbers:
-            shop.lapse(client, number, after="3s")
+            shop.lapse(client, number, due=due)
         while shop.delivery(client, numbers[-1])["state"] != "done":
             most = max(most, shop.database.connections())
         shop.suite.check(most <= 4, f"{most} connections at once")
@@ -431,12 +455,16 @@ def the_answer_lost(shop):
             shop.lapse(client, paid)
             shop.expect(client, paid, "superseded")
         # A whole batch whose answer is lost is done, too, and none of it superseded.
-        before, numbers = shop.stock(), shop.orders(30)
+        before, numbers, due = shop.stock(), shop.orders(30), soon(2)
         for number in numbers:
-            shop.lapse(client, number, after="2s")
+            shop.lapse(client, number, due=due)
         proxy.cut_at(b"COMMIT", True)
+        attempts = 0
         for number in numbers:
-            shop.cancelled(shop.expect(client, number, "done"), number)
+            delivery = shop.expect(client, number, "done")
+            shop.cancelled(delivery, number)
+            attempts += delivery["attempts"]
+        shop.suite.check(attempts > 50, f"most shared the lost transaction: {attempts} attempts")
         shop.suite.equal(shop.stock() - before, 30, "stock came back once each")
     server.stop()
 
@@ -451,8 +479,9 @@ def killed_in_the_middle(shop):
         shop.database.run(f"UPDATE orders SET status = 'paid' WHERE id IN ({held})")
         server = shop.duly()
         with server.client() as client:
+            due = soon(3)
             for number in numbers:
-                shop.lapse(client, number, after="3s")
+                shop.lapse(client, number, due=due)
             if round == 0:
                 # Its transaction stands between the guard and the stock when the blow comes.
                 with Session(shop.database) as other:
@@ -540,9 +569,10 @@ def slow(shop):
     numbers = shop.orders(3)
     server = shop.duly()
     with server.client() as client:
+        due = soon(1)
         for number in numbers:
             seconds = 60 if number == numbers[1] else 0
-            shop.lapse(client, number, "slow", after="1s", payload={"seconds": seconds})
+            shop.lapse(client, number, "slow", due, {"seconds": seconds})
         shop.cancelled(shop.expect(client, numbers[0], "done", "slow"), numbers[0])
         shop.failed(client, numbers[1], "timeout: ", "slow")
         shop.cancelled(shop.expect(client, numbers[2], "done", "slow"), numbers[2])
