@@ -17,9 +17,10 @@
 //! 5. [`Engine::finish`] ends it: facts as bytes (`fact`, `record`), effects as values (`effect`).
 //!
 //! Facts are applied (`apply`) to the live state (`state`) the moment they are made, and again, by
-//! the same code, when a journal is replayed. The types that callers meet are in `command`,
-//! `answer`, `deadline` and `queue`.
+//! the same code, when a journal is replayed; `announce` has the words in which others hear of
+//! them. The types that callers meet are in `command`, `answer`, `deadline` and `queue`.
 
+pub mod announce;
 pub mod answer;
 mod apply;
 pub mod clock;

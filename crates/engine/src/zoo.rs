@@ -34,6 +34,7 @@ macro_rules! zoo {
 zoo! {
     AnswerBeforeSync "answers leave when the record is written, before it is synced";
     AttemptBeforeSync "an attempt leaves before its lapse is durable";
+    EventBeforeSync "who listens hears of facts before they are durable";
     ReadBeforeSync "reads leave at once, though they may have seen what is not durable";
     SyncErrorIgnored "a failed sync is taken for a good one";
     SyncRetried "a failed sync is tried again, and believed the second time";

@@ -20,10 +20,10 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::Clock;
 use crate::driver::threads::patiently;
-use crate::driver::{Ask, Door, Message, Reply, Vitals, Wait, has_room};
+use crate::driver::{Ask, Door, Events, Message, Reply, Vitals, Wait, has_room};
 use crate::metrics::Health;
 
-pub use crate::driver::{Attempt, Attempts};
+pub use crate::driver::{Attempt, Attempts, Gone};
 
 /// Requests that may be on their way through the driver at once; more wait their turn.
 const REQUESTS_UNDER_WAY: usize = 65_536;
@@ -52,6 +52,7 @@ struct Way {
     clock: Arc<Clock>,
     vitals: Arc<Vitals>,
     archive: Arc<Mutex<archive::Reader>>,
+    events: Events,
     next_wait: AtomicU64,
 }
 
@@ -80,6 +81,7 @@ impl Handle {
             clock: door.clock,
             vitals: door.vitals,
             archive: Arc::new(Mutex::new(door.archive)),
+            events: door.events,
             next_wait: AtomicU64::default(),
         }))
     }
@@ -200,6 +202,11 @@ impl Handle {
         // A driver that is gone cannot look; the next request will say so.
         drop(self.0.inbox.send(Message::Wake));
         Some(now)
+    }
+
+    /// What has happened lately: all of it is durable.
+    pub fn events(&self) -> &Events {
+        &self.0.events
     }
 
     /// Is the clock moved by hand?

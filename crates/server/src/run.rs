@@ -108,6 +108,7 @@ impl Server {
                 segment_bytes: settings.journal.segment_size,
                 reserve: settings.journal.reserve,
                 keep_bytes: settings.journal.keep,
+                events_bytes: 32 << 20,
             },
             settings.limits.clone(),
             match settings.clock {

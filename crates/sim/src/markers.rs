@@ -94,6 +94,8 @@ markers! {
     RateReached = "a queue hands out as fast as its rate allows",
     PriorityBeforeAge = "a smaller priority goes before an older one",
     UnknownOutcomeRepeated = "a request whose outcome is unknown is repeated",
+    ListenerWentOn = "who listens goes on after a restart where he stopped",
+    ListenerTooLate = "who listens asks a restarted server for what it cannot tell any more",
     CrashInCall = "the power goes inside a call of the disk",
     CrashTwice = "a crash while recovering from a crash",
     PausedLong = "the process stands still for longer than a lease",

@@ -81,9 +81,9 @@ pub(crate) fn outcome_bytes(outcome: &Outcome) -> usize {
 
 /// The facts of a record, in order.
 pub fn read(facts: &[u8]) -> impl Iterator<Item = Result<Fact, Undecodable>> {
-    let mut input = Input { bytes: facts, at: 0 };
+    let mut input = Input::of(facts);
     std::iter::from_fn(move || {
-        if input.at == input.bytes.len() {
+        if input.is_empty() {
             return None;
         }
         let fact = Fact::read(&mut input);
@@ -99,12 +99,22 @@ fn narrow(length: usize) -> u32 {
 }
 
 /// What is left to read.
-struct Input<'a> {
+pub(crate) struct Input<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Input<'a> {
+    /// All of these bytes.
+    pub(crate) fn of(bytes: &'a [u8]) -> Input<'a> {
+        Input { bytes, at: 0 }
+    }
+
+    /// Is everything read?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
     fn fail<T>(&self, expected: &'static str) -> Result<T, Undecodable> {
         Err(Undecodable { offset: self.at, expected })
     }
@@ -135,7 +145,7 @@ impl<'a> Input<'a> {
 }
 
 /// Something that has bytes.
-trait Bytes: Sized {
+pub(crate) trait Bytes: Sized {
     fn write(&self, out: &mut Vec<u8>);
     fn read(input: &mut Input<'_>) -> Result<Self, Undecodable>;
 }

@@ -11,6 +11,7 @@ mod replay;
 pub use clean::Gone;
 pub use replay::Replayed;
 
+use crate::announce::Heading;
 use crate::answer::{Answer, GuardReason, Known, Refusal};
 use crate::apply::{Written, apply};
 use crate::clock::{JournalClock, Reading};
@@ -53,6 +54,8 @@ pub struct Step {
     pub facts: Vec<u8>,
     /// What to do once they are durable.
     pub effects: Vec<Effect>,
+    /// What others hear of the facts once they are durable; [`crate::announce::read`] reads it.
+    pub announced: Vec<u8>,
     /// For each deadline that lapsed in it, when it was to lapse.
     pub lapsed: Vec<Time>,
 }
@@ -76,6 +79,9 @@ pub struct Engine {
     first_seq: Seq,
     facts: Vec<u8>,
     effects: Vec<Effect>,
+    announced: Vec<u8>,
+    /// The last fact that was replayed and could not be announced.
+    untold: Option<Seq>,
     pub(crate) lapsed: Vec<Time>,
     /// Records whose home is in this step's record.
     unplaced: Vec<u32>,
@@ -100,6 +106,8 @@ impl Engine {
             first_seq: 1,
             facts: Vec::new(),
             effects: Vec::new(),
+            announced: Vec::new(),
+            untold: None,
             lapsed: Vec::new(),
             unplaced: Vec::new(),
             forgot: false,
@@ -207,6 +215,11 @@ impl Engine {
         self.clock.guard().is_none()
     }
 
+    /// The last fact there is; 0 before the first.
+    pub fn last_seq(&self) -> Seq {
+        self.next_seq - 1
+    }
+
     /// Ends the step.
     pub fn finish(&mut self) -> Step {
         if self.forgot && self.facts.is_empty() {
@@ -220,6 +233,7 @@ impl Engine {
             count: u32::try_from(self.next_seq - first_seq).expect("a step has few facts"),
             facts: std::mem::take(&mut self.facts),
             effects: std::mem::take(&mut self.effects),
+            announced: std::mem::take(&mut self.announced),
             lapsed: std::mem::take(&mut self.lapsed),
         }
     }
@@ -260,6 +274,7 @@ impl Engine {
             Fact::Scheduled { .. } | Fact::Restated { .. } | Fact::Remembered { .. }
         );
         let fact = record::write(&mut self.facts, fact);
+        let heading = Heading::of(&fact);
         let written = Written {
             seq: self.next_seq,
             at: self.now,
@@ -267,7 +282,10 @@ impl Engine {
             facts_offset: 0,
         };
         self.next_seq += 1;
-        let slot = apply(&mut self.state, &mut self.effects, written, fact)?;
+        let slot = apply(&mut self.state, &mut self.effects, written, fact);
+        let is_told = heading.announce(&mut self.announced, &self.state, written, slot);
+        assert!(is_told, "a fact is made about a record that is there");
+        let slot = slot?;
         if has_home {
             self.unplaced.push(slot);
         }

@@ -5,6 +5,7 @@
 //! could settle, lets go what this process cannot be holding, and looks at every record once.
 
 use super::Engine;
+use crate::announce::Heading;
 use crate::apply::{ReplayFault, Written, apply};
 use crate::clock::Reading;
 use crate::effect::{Effect, Notice};
@@ -51,7 +52,11 @@ impl Engine {
                 facts_offset: replayed.facts_offset,
             };
             if !(zoo::bites(Bug::MoveForgotten) && matches!(fact, Fact::Moved { .. })) {
-                apply(&mut self.state, &mut self.effects, written, fact);
+                let heading = Heading::of(&fact);
+                let slot = apply(&mut self.state, &mut self.effects, written, fact);
+                if !heading.announce(&mut self.announced, &self.state, written, slot) {
+                    self.untold = Some(written.seq);
+                }
             }
             self.next_seq += 1;
         }
@@ -80,6 +85,12 @@ impl Engine {
     /// Effects that replay has repeated: only those for the archive are of use, and harmless twice.
     pub fn replayed_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
+    }
+
+    /// What replay has announced since this was asked last, and the last fact so far that it could
+    /// not announce: its deadline's record went with a segment that has been cleaned away.
+    pub fn replayed_announcements(&mut self) -> (Vec<u8>, Option<Seq>) {
+        (std::mem::take(&mut self.announced), self.untold)
     }
 
     /// Begins to serve, once everything is replayed: a step like any other, to be finished as one.

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use duly_engine::announce::{self, Announcement};
 use duly_engine::answer::{Answer, Held, Known, QueueView, Wanted};
 use duly_engine::clock::Reading;
 use duly_engine::command::{Address, Command, Filter, Scan};
@@ -91,6 +92,8 @@ pub(crate) struct World {
     archive: Archive,
     /// Every final record ever announced, by its fact.
     announced: BTreeMap<Seq, Deadline>,
+    /// All that others ever heard, by its fact.
+    heard: BTreeMap<Seq, Announcement>,
     last_seq: Seq,
     /// The time of the latest record of the journal.
     pub(crate) last_write: Time,
@@ -112,6 +115,7 @@ impl World {
             records: Vec::new(),
             archive: Archive::default(),
             announced: BTreeMap::new(),
+            heard: BTreeMap::new(),
             last_seq: 0,
             last_write: Time::ZERO,
         };
@@ -227,6 +231,10 @@ impl World {
 
     fn write(&mut self, mut step: Step, happened: &mut Happened) {
         let mut effects = std::mem::take(&mut step.effects);
+        for announcement in announce::read(&step.announced) {
+            assert!(announcement.seq >= step.first_seq && announcement.at == step.at);
+            self.heard.insert(announcement.seq, announcement);
+        }
         if step.count > 0 {
             let (segment, offset) = self.append(&step);
             self.engine.placed(segment, offset);
@@ -377,6 +385,16 @@ impl World {
             };
             engine.replay(replayed).expect("what was journalled can be replayed");
         }
+        let (bytes, untold) = engine.replayed_announcements();
+        let begins = self.records.first().map_or(0, |place| place.first_seq);
+        let told_in_full = begins.max(untold.map_or(0, |untold| untold + 1));
+        let again: BTreeMap<Seq, Announcement> =
+            announce::read(&bytes).map(|announcement| (announcement.seq, announcement)).collect();
+        for (seq, announcement) in &again {
+            assert_eq!(self.heard.get(seq), Some(announcement), "replay tells another story");
+        }
+        let heard = self.heard.range(told_in_full..).count();
+        assert_eq!(again.range(told_in_full..).count(), heard, "replay leaves something out");
         for effect in engine.replayed_effects() {
             match effect {
                 Effect::Archive(last) => {

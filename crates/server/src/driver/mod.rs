@@ -9,6 +9,7 @@
 mod asks;
 mod clean;
 pub mod duty;
+mod events;
 pub(crate) mod examine;
 mod inbox;
 mod lookups;
@@ -37,6 +38,7 @@ use duly_store::journal::{Kind, Placed, Placer};
 
 pub use asks::{Answered, Reply};
 pub use clean::{Errand, OldRecord, OldRecords};
+pub use events::{Announced, Events, Gone, Page};
 pub use inbox::{Ask, Attempt, Attempts, Message, Wait};
 pub(crate) use open::Door;
 pub use release::{Feed, NotDurable, Outlet, Release};
@@ -427,6 +429,7 @@ impl Driver {
         }
         let mut step = engine.finish();
         let mut effects = std::mem::take(&mut step.effects);
+        let announced = std::mem::take(&mut step.announced);
         let lapsed = std::mem::take(&mut step.lapsed);
         let mut answered = std::mem::take(&mut self.answered);
         let mut lies = None;
@@ -459,6 +462,7 @@ impl Driver {
             is_written: false,
             effects,
             answered,
+            announced,
             wanted: std::mem::take(&mut self.wanted),
             errand: self.errand.take(),
             lapsed,

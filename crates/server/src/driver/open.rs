@@ -21,7 +21,7 @@ use duly_store::{Directory, Error, FreshIdentity, archive};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::threads::{Crew, Outlets, start};
-use super::{Attempts, Message, Parts, Vitals, can_step};
+use super::{Announced, Attempts, Events, Message, Parts, Vitals, can_step};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -34,6 +34,8 @@ pub struct StoreSettings {
     pub reserve: usize,
     /// The journal may grow to this, in bytes, before it is cleaned.
     pub keep_bytes: u64,
+    /// So much of what has happened lately is kept in memory for those who listen, in bytes.
+    pub events_bytes: usize,
 }
 
 /// A driver at work.
@@ -56,6 +58,8 @@ pub struct Door {
     pub vitals: Arc<Vitals>,
     /// For lists.
     pub archive: archive::Reader,
+    /// What has happened lately.
+    pub events: Events,
 }
 
 /// Opens a data directory and starts the driver over it.
@@ -73,7 +77,7 @@ pub fn open(
     let directory = Directory::open(disk, fresh_identity()?)?;
     let archive = archive::Writer::open(&data.join("archive.db"), &directory)?;
     let applied = archive.applied_seq();
-    let Replay { engine, journal: opened, unarchived } =
+    let Replay { engine, journal: opened, unarchived, events } =
         replay(&directory, store, limits, applied)?;
     let report = &opened.report;
     if let Some(torn) = &report.torn {
@@ -113,6 +117,7 @@ pub fn open(
         clock: Arc::clone(&clock),
         vitals: Arc::clone(&vitals),
         archive: archive.reader()?,
+        events: events.clone(),
     };
     let ended = start(Crew {
         parts: Parts {
@@ -132,7 +137,7 @@ pub fn open(
         inbox,
         nudged,
         directory,
-        outlets: Outlets { attempts, metrics, clock },
+        outlets: Outlets { attempts, metrics, events, clock },
         unarchived,
     });
     Ok(Running { door, attempts: Attempts(received), ended })
@@ -146,6 +151,8 @@ pub struct Replay {
     pub journal: journal::Journal,
     /// What the archive has not heard of yet.
     pub unarchived: Vec<Effect>,
+    /// What has happened lately, as far as the journal still tells.
+    pub events: Events,
 }
 
 /// Replays the journal into an engine that forgets what the archive has, which is everything final
@@ -160,6 +167,7 @@ pub fn replay(
     let seed = directory.hash_seed();
     let mut engine = Engine::new(identity(directory), [half(&seed, 0), half(&seed, 8)], limits);
     let mut unarchived = Vec::new();
+    let events = Events::new(identity(directory), store.events_bytes);
     let mut replay = |record: RecordView<'_>| {
         let replayed = Replayed {
             segment: record.segment,
@@ -168,7 +176,13 @@ pub fn replay(
             at: Time::from_millis(record.time_ms),
             facts: record.facts,
         };
+        if events.last() == 0 {
+            events.forget(record.first_seq - 1);
+        }
         engine.replay(replayed).map_err(|fault| journal::ReplayFault(fault.to_string()))?;
+        let (bytes, untold) = engine.replayed_announcements();
+        events.push(Announced { bytes, last_seq: engine.last_seq() });
+        events.forget(untold.unwrap_or(0));
         unarchived.extend(engine.replayed_effects().into_iter().filter(|effect| match effect {
             Effect::Archive(last) => last.seq > applied,
             Effect::Erase { seq, .. } => *seq > applied,
@@ -179,7 +193,7 @@ pub fn replay(
     };
     let options = Options { segment_bytes: store.segment_bytes, reserve: store.reserve };
     let journal = journal::open(directory, options, &mut replay)?;
-    Ok(Replay { engine, journal, unarchived })
+    Ok(Replay { engine, journal, unarchived, events })
 }
 
 /// Queues take no more room than the beginning of a segment of this length has for them.

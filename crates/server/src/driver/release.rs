@@ -18,6 +18,7 @@ use duly_store::archive::Item;
 use duly_store::journal::{Placed, Writer};
 
 use super::clean::Errand;
+use super::events::Announced;
 use super::retention::Retention;
 use super::{Answered, Attempt, Pins, Vitals};
 
@@ -31,6 +32,8 @@ pub struct Release {
     pub(super) last_seq: Seq,
     pub(super) effects: Vec<Effect>,
     pub(super) answered: Vec<Answered>,
+    /// What those hear of it who listen.
+    pub(super) announced: Vec<u8>,
     /// Look-ups to begin. They need not wait for the disk, but gain nothing by overtaking.
     pub(super) wanted: Vec<Wanted>,
     pub(super) errand: Option<Errand>,
@@ -47,6 +50,8 @@ pub trait Outlet {
     fn writing(&mut self, bytes: usize);
     /// They are durable.
     fn synced(&mut self);
+    /// What those hear who listen.
+    fn announced(&mut self, announced: Announced);
     /// These deadlines have lapsed, durably; each was to lapse at this time.
     fn lapsed(&mut self, at: &[Time]);
     /// Lapses on their way to their target.
@@ -143,6 +148,9 @@ impl Release {
                 answered.leave(&self.pins);
             }
         }
+        if zoo::bites(Bug::EventBeforeSync) {
+            self.announce(outlet);
+        }
         if zoo::bites(Bug::AttemptBeforeSync) {
             let leaks = |effect: &mut Effect| matches!(effect, Effect::Attempt { .. });
             for effect in self.effects.extract_if(.., leaks) {
@@ -153,10 +161,18 @@ impl Release {
         }
     }
 
+    fn announce(&mut self, outlet: &mut impl Outlet) {
+        let bytes = std::mem::take(&mut self.announced);
+        outlet.announced(Announced { bytes, last_seq: self.last_seq });
+    }
+
     fn tell(&mut self, outlet: &mut impl Outlet) {
         // Answers first: somebody waits for them.
         for answered in self.answered.drain(..) {
             answered.leave(&self.pins);
+        }
+        if self.is_written {
+            self.announce(outlet);
         }
         if !self.lapsed.is_empty() {
             outlet.lapsed(&self.lapsed);
@@ -244,6 +260,7 @@ mod tests {
     impl Outlet for Nowhere {
         fn writing(&mut self, _: usize) {}
         fn synced(&mut self) {}
+        fn announced(&mut self, _: Announced) {}
         fn lapsed(&mut self, _: &[Time]) {}
         fn attempt(&mut self, _: Attempt, _: &Pins) {}
         fn notice(&mut self, _: &Notice) {}
@@ -275,6 +292,7 @@ mod tests {
                 is_written: false,
                 effects: Vec::new(),
                 answered: vec![Answered::new(reply, permit, vec![Answer::Erased])],
+                announced: Vec::new(),
                 wanted: Vec::new(),
                 errand: None,
                 lapsed: Vec::new(),

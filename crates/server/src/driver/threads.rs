@@ -36,8 +36,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::duty::spawn;
 use super::retention::Retention;
 use super::{
-    Attempt, Driver, Errand, Feed, Message, NotDurable, OldRecords, Outlet, Parts, Pins, Release,
-    Vitals, watchdog,
+    Announced, Attempt, Driver, Errand, Events, Feed, Message, NotDurable, OldRecords, Outlet,
+    Parts, Pins, Release, Vitals, watchdog,
 };
 use crate::clock::Clock;
 use crate::clock::bell::Bell;
@@ -64,6 +64,8 @@ pub(crate) struct Outlets {
     pub(crate) attempts: UnboundedSender<(Attempt, Pins)>,
     /// To whoever looks at the figures.
     pub(crate) metrics: Metrics,
+    /// To whoever listens.
+    pub(crate) events: Events,
     /// To tell how late a lapse was when it had become durable.
     pub(crate) clock: Arc<Clock>,
 }
@@ -273,6 +275,10 @@ impl Outlet for Ways {
 
     fn synced(&mut self) {
         self.outlets.metrics.sync(self.begun.elapsed());
+    }
+
+    fn announced(&mut self, announced: Announced) {
+        self.outlets.events.push(announced);
     }
 
     fn lapsed(&mut self, at: &[Time]) {

@@ -41,6 +41,7 @@ impl Life {
             self.stuck.insert(Duty::Fill, self.world.clocks.passed().plus(span));
         }
         self.oracle.found_end(report.next_seq);
+        self.listen_on();
         if self.dice.one_in(4) {
             self.look_at_replays();
         }

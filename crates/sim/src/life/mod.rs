@@ -8,6 +8,7 @@
 mod check;
 mod crowd;
 mod faults;
+mod listener;
 mod plan;
 mod record;
 mod requests;
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 
 use self::crowd::Crowd;
 use self::faults::{Fault, Trigger};
+use self::listener::Listener;
 use self::plan::Plan;
 use self::record::{Places, Recorder};
 use crate::dice::Dice;
@@ -131,6 +133,7 @@ pub(crate) struct Life {
     world: World,
     oracle: Oracle,
     crowd: Crowd,
+    listener: Listener,
     events: BTreeMap<(Span, u64), Event>,
     numbered: u64,
     questions: Vec<Question>,
@@ -184,6 +187,7 @@ impl Life {
             world,
             oracle: Oracle::new(DirectoryId(plan.settings.identity)),
             crowd: Crowd::new(&plan),
+            listener: Listener::default(),
             plan,
             events: BTreeMap::new(),
             numbered: 0,

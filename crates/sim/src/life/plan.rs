@@ -112,6 +112,7 @@ impl Plan {
                     segment_bytes,
                     reserve: 5,
                     keep_bytes: keep * segment_bytes,
+                    events_bytes: 128 << 10,
                 },
                 limits: Limits { max_deadlines: 10_000, ..Limits::default() },
                 look_every: Span::from_secs(*dice.pick(&[10, 20, 60, 240])),

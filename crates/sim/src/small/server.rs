@@ -14,8 +14,12 @@ use duly_store::disk::MemoryDisk;
 use crate::world::{Death, Duty, Settings, World};
 
 /// A journal of the smallest segments there are, cleaned early.
-pub(crate) const SMALL: StoreSettings =
-    StoreSettings { segment_bytes: 16 << 10, reserve: 5, keep_bytes: 40 << 10 };
+pub(crate) const SMALL: StoreSettings = StoreSettings {
+    segment_bytes: 16 << 10,
+    reserve: 5,
+    keep_bytes: 40 << 10,
+    events_bytes: 1 << 20,
+};
 
 /// What every directory is called, so that the same story gives the same bytes.
 pub(crate) const DIRECTORY: [u8; 8] = *b"small-01";

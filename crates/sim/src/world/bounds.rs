@@ -15,8 +15,12 @@ use tokio::sync::oneshot;
 
 use super::{Done, Duty, Reply, Settings, World};
 
-const SMALL: StoreSettings =
-    StoreSettings { segment_bytes: 1 << 20, reserve: 5, keep_bytes: 3 << 20 };
+const SMALL: StoreSettings = StoreSettings {
+    segment_bytes: 1 << 20,
+    reserve: 5,
+    keep_bytes: 3 << 20,
+    events_bytes: 1 << 20,
+};
 /// Facts of one step, with their header: what a step makes sure of before it begins.
 const LARGEST_STEP: usize = 384 << 10;
 /// More rounds than this are a loop that does not end.

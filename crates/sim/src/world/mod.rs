@@ -25,10 +25,11 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use duly::driver::open::{Replay, StoreSettings, replay};
 use duly::driver::{
-    Ask, Attempt, Driver, Errand, Message, NotDurable, OldRecords, Parts, Pins, Release, Reply,
-    Vitals, Wait, can_step,
+    Ask, Attempt, Driver, Errand, Events, Message, NotDurable, OldRecords, Parts, Pins, Release,
+    Reply, Vitals, Wait, can_step,
 };
 use duly_engine::Engine;
+use duly_engine::announce::Announcement;
 use duly_engine::answer::{Known, Wanted};
 use duly_engine::clock::Reading;
 use duly_engine::command::Command;
@@ -184,6 +185,8 @@ pub(crate) struct World {
     pub(crate) disk: MemoryDisk,
     pub(crate) clocks: Clocks,
     pub(crate) shelf: Shelf,
+    /// What the processes before have announced, in the order it was heard.
+    heard: Vec<Announcement>,
     /// The process, while it runs.
     up: Option<Up>,
 }
@@ -230,6 +233,7 @@ impl World {
             disk: MemoryDisk::new(),
             clocks: Clocks::default(),
             shelf: Shelf::default(),
+            heard: Vec::new(),
             up: None,
         }
     }
@@ -256,7 +260,7 @@ impl World {
         let directory = directory(&self.disk, &self.settings)?;
         let applied = self.shelf.applied();
         let Settings { store, limits, .. } = &self.settings;
-        let Replay { engine, journal, unarchived } =
+        let Replay { engine, journal, unarchived, events } =
             replay(&directory, store, limits.clone(), applied).map_err(cannot("replay"))?;
         let last_seq = journal.report.next_seq - 1;
         assert!(applied <= last_seq, "the archive has seen {applied} of {last_seq} facts");
@@ -294,7 +298,7 @@ impl World {
             wake_at: self.clocks.passed(),
             releases: VecDeque::from([release]),
             is_written: false,
-            out: Out::beginning(unarchived, last_seq, pins),
+            out: Out::beginning(unarchived, last_seq, pins, events),
             transaction: None,
             found: VecDeque::new(),
             old: None,
@@ -330,7 +334,9 @@ impl World {
     }
 
     fn end(&mut self, has_committed: bool) {
-        if let Some(Up { transaction: Some(transaction), filter, .. }) = self.up.take()
+        let Some(Up { transaction, filter, out, .. }) = self.up.take() else { return };
+        self.heard.extend(out.heard);
+        if let Some(transaction) = transaction
             && has_committed
         {
             self.shelf.commit(transaction, &filter);
@@ -420,6 +426,16 @@ impl World {
     /// What an operator was told since this was asked last.
     pub(crate) fn notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.up().out.notices)
+    }
+
+    /// What the processes before this one have announced since this was asked last.
+    pub(crate) fn heard(&mut self) -> Vec<Announcement> {
+        std::mem::take(&mut self.heard)
+    }
+
+    /// What happened lately, as this process tells it to whoever asks.
+    pub(crate) fn events(&self) -> &Events {
+        &self.up.as_ref().expect("the process is running").out.events
     }
 
     fn request(&mut self, commands: Vec<Command>) -> (Ask, oneshot::Receiver<Reply>) {

@@ -2,17 +2,21 @@
 
 use std::collections::VecDeque;
 
-use duly::driver::{Attempt, Errand, Feed, Outlet, Pins, Retention};
+use duly::driver::{Announced, Attempt, Errand, Events, Feed, Outlet, Pins, Retention};
+use duly_engine::announce::{self, Announcement};
 use duly_engine::answer::Wanted;
 use duly_engine::effect::{Effect, Notice};
 use duly_engine::id::Seq;
 use duly_engine::time::Time;
 
 /// What has left and nobody has taken up yet.
-#[derive(Default)]
 pub(super) struct Out {
     pub(super) attempts: Vec<(Attempt, Pins)>,
     pub(super) notices: Vec<Notice>,
+    /// What happened lately, as the product keeps it.
+    pub(super) events: Events,
+    /// All that somebody has heard who listens all the time.
+    pub(super) heard: Vec<Announcement>,
     pub(super) feeds: VecDeque<Feed>,
     /// The last round of sweeping that was asked for.
     pub(super) retention: Option<Retention>,
@@ -24,9 +28,23 @@ pub(super) struct Out {
 
 impl Out {
     /// Begins with what a replay found that the archive may lack.
-    pub(super) fn beginning(unarchived: Vec<Effect>, last_seq: Seq, pins: Pins) -> Out {
-        let feeds = VecDeque::from([Feed::replayed(unarchived, last_seq, pins)]);
-        Out { feeds, ..Out::default() }
+    pub(super) fn beginning(
+        unarchived: Vec<Effect>,
+        last_seq: Seq,
+        pins: Pins,
+        events: Events,
+    ) -> Out {
+        Out {
+            attempts: Vec::new(),
+            notices: Vec::new(),
+            events,
+            heard: Vec::new(),
+            feeds: VecDeque::from([Feed::replayed(unarchived, last_seq, pins)]),
+            retention: None,
+            wanted: VecDeque::new(),
+            errand: None,
+            largest: 0,
+        }
     }
 }
 
@@ -36,6 +54,11 @@ impl Outlet for Out {
     }
 
     fn synced(&mut self) {}
+
+    fn announced(&mut self, announced: Announced) {
+        self.heard.extend(announce::read(&announced.bytes));
+        self.events.push(announced);
+    }
 
     fn lapsed(&mut self, _: &[Time]) {}
 
