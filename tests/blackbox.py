@@ -150,9 +150,9 @@ class Server:
         self.log = f"{data}.log"
         self.process, self.port = None, None
 
-    def start(self):
-        """Starts it on a new port and waits until it says it is ready."""
-        self.port = free_port()
+    def start(self, port=None):
+        """Starts it on a new port, unless one is given, and waits until it says it is ready."""
+        self.port = port or free_port()
         line = [self.suite.binary, self.command, "--data", self.data]
         line += ["--http", f"127.0.0.1:{self.port}"]
         if self.config:
@@ -215,7 +215,7 @@ class Reply:
         self.status, self.headers, self.raw = status, headers, raw
         self.kind = headers.get("content-type", "").split(";")[0].strip()
         self.json = None
-        if self.kind in ("application/json", "application/problem+json"):
+        if raw and self.kind in ("application/json", "application/problem+json"):
             self.json = json.loads(raw)
 
     def __getitem__(self, name):

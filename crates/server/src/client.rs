@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, Uri};
+use hyper::body::Incoming;
+use hyper::http::request;
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -45,6 +47,29 @@ impl Answer {
     /// The body as JSON; null if it is none.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// An answer that goes on, line by line.
+#[derive(Debug)]
+pub struct Flow {
+    body: Incoming,
+    /// What has come of lines that are not handed out.
+    rest: Vec<u8>,
+}
+
+impl Flow {
+    /// The next line, without its end; none when the server has ended it, or has been silent for too
+    /// long.
+    pub async fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line = self.rest.drain(..=end).collect::<Vec<u8>>();
+                return Some(String::from_utf8_lossy(&line).trim_end().to_owned());
+            }
+            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.ok()??.ok()?;
+            self.rest.extend_from_slice(&frame.into_data().unwrap_or_default());
+        }
     }
 }
 
@@ -95,24 +120,63 @@ impl Client {
         path: &str,
         body: impl Into<Bytes>,
     ) -> Result<Answer, NoAnswer> {
-        let no_answer = |why: String| NoAnswer { base: self.base.clone(), why };
-        let request = Request::builder()
-            .method(method)
+        let request = Request::builder().method(method).header("content-type", "application/json");
+        self.patiently(async {
+            let response = self.begin(request, path, body.into()).await?;
+            whole(response).await
+        })
+        .await
+    }
+
+    /// Asks for something that goes on. An answer that does not is given as it is.
+    pub async fn follow(
+        &self,
+        path: &str,
+        last_event_id: Option<&str>,
+    ) -> Result<Result<Flow, Answer>, NoAnswer> {
+        let mut request = Request::builder().header("accept", "text/event-stream");
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        self.patiently(async {
+            let response = self.begin(request, path, Bytes::new()).await?;
+            if response.status().is_success() {
+                return Ok(Ok(Flow { body: response.into_body(), rest: Vec::new() }));
+            }
+            whole(response).await.map(Err)
+        })
+        .await
+    }
+
+    async fn begin(
+        &self,
+        request: request::Builder,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, String> {
+        let request = request
             .uri(format!("{}{path}", self.base))
-            .header("content-type", "application/json")
-            .body(Full::new(body.into()))
-            .map_err(|error| no_answer(error.to_string()))?;
-        let exchange = async {
-            let response = self.pool.request(request).await.map_err(|error| root(&error))?;
-            let status = response.status().as_u16();
-            let body = response.into_body().collect().await.map_err(|error| root(&error))?;
-            Ok(Answer { status, body: body.to_bytes() })
-        };
+            .body(Full::new(body))
+            .map_err(|error| error.to_string())?;
+        self.pool.request(request).await.map_err(|error| root(&error))
+    }
+
+    async fn patiently<T>(
+        &self,
+        exchange: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, NoAnswer> {
+        let no_answer = |why: String| NoAnswer { base: self.base.clone(), why };
         match tokio::time::timeout(PATIENCE, exchange).await {
             Ok(answer) => answer.map_err(no_answer),
             Err(_) => Err(no_answer(format!("silent for {} seconds", PATIENCE.as_secs()))),
         }
     }
+}
+
+async fn whole(response: Response<Incoming>) -> Result<Answer, String> {
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.map_err(|error| root(&error))?;
+    Ok(Answer { status, body: body.to_bytes() })
 }
 
 /// A segment of a path or a value of a query, escaped.

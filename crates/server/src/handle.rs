@@ -20,10 +20,10 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::Clock;
 use crate::driver::threads::patiently;
-use crate::driver::{Ask, Door, Events, Message, Reply, Vitals, Wait, has_room};
+use crate::driver::{Ask, Door, Message, Reply, Vitals, Wait, has_room};
 use crate::metrics::Health;
 
-pub use crate::driver::{Attempt, Attempts, Gone};
+pub use crate::driver::{Attempt, Attempts, Events, Gone};
 
 /// Requests that may be on their way through the driver at once; more wait their turn.
 const REQUESTS_UNDER_WAY: usize = 65_536;
@@ -207,6 +207,11 @@ impl Handle {
     /// What has happened lately: all of it is durable.
     pub fn events(&self) -> &Events {
         &self.0.events
+    }
+
+    /// What time it is by the clock that the driver reads; for what is no business of the engine.
+    pub fn now(&self) -> Time {
+        self.0.clock.read().wall
     }
 
     /// Is the clock moved by hand?

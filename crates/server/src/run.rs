@@ -27,7 +27,7 @@ use crate::config::{ClockSource, Settings};
 use crate::deliver::{self, DeliverSettings, Deliverers, Guard};
 use crate::driver::open::{self, StoreSettings};
 use crate::handle::Handle;
-use crate::listen::http::{self, HttpSettings};
+use crate::listen::http::{self, HttpSettings, Secrets};
 use crate::metrics::Metrics;
 use crate::outbox::{Outboxes, Perform};
 
@@ -83,8 +83,10 @@ pub struct Server {
     handle: Handle,
     /// Where HTTP is listened to, with the port that was really taken.
     http: Option<SocketAddr>,
+    /// The same for watch links alone.
+    public: Option<SocketAddr>,
     stopping: watch::Sender<bool>,
-    listening: Option<task::JoinHandle<()>>,
+    listening: Vec<task::JoinHandle<()>>,
     deliverers: Deliverers,
     outboxes: Outboxes,
     driver: JoinHandle<()>,
@@ -93,14 +95,8 @@ pub struct Server {
 impl Server {
     /// Starts everything.
     pub async fn start(settings: Settings, beside: Option<axum::Router>) -> anyhow::Result<Server> {
-        let listener = match settings.http {
-            Some(address) => Some(
-                TcpListener::bind(address)
-                    .await
-                    .with_context(|| format!("cannot listen on {address}"))?,
-            ),
-            None => None,
-        };
+        let listener = listener_of(settings.http).await?;
+        let public_listener = listener_of(settings.public).await?;
         let metrics = Metrics::default();
         let running = open::open(
             &settings.data,
@@ -108,7 +104,7 @@ impl Server {
                 segment_bytes: settings.journal.segment_size,
                 reserve: settings.journal.reserve,
                 keep_bytes: settings.journal.keep,
-                events_bytes: 32 << 20,
+                events_bytes: usize::try_from(settings.events_keep).unwrap_or(usize::MAX),
             },
             settings.limits.clone(),
             match settings.clock {
@@ -135,22 +131,37 @@ impl Server {
         let mut server = Server {
             handle,
             http: None,
+            public: None,
             stopping,
-            listening: None,
+            listening: Vec::new(),
             deliverers,
             outboxes,
             driver: running.ended,
         };
+        let routers = http::routers(
+            server.handle.clone(),
+            HttpSettings {
+                tables: settings.tables(),
+                link_secrets: link_secrets(&settings, running.secret),
+                public_url: settings.links.public_url.clone(),
+                public_streams: settings.public_streams,
+                stopping: stopped.clone(),
+            },
+            metrics,
+        );
         if let Some(listener) = listener {
             let address = listener.local_addr().context("the listener has no address")?;
-            let settings = HttpSettings { tables: settings.tables(), stopping: stopped.clone() };
-            let mut router = http::router(server.handle.clone(), settings, metrics);
-            if let Some(beside) = beside {
-                router = router.merge(beside);
-            }
-            server.listening = Some(tokio::spawn(http::serve(listener, router, stopped)));
+            let router = beside.into_iter().fold(routers.api, axum::Router::merge);
+            server.listening.push(tokio::spawn(http::serve(listener, router, stopped.clone())));
             server.http = Some(address);
             tracing::info!(http = %address, "listening");
+        }
+        if let Some(listener) = public_listener {
+            let address = listener.local_addr().context("the listener has no address")?;
+            let serving = http::serve_public(listener, routers.public, stopped);
+            server.listening.push(tokio::spawn(serving));
+            server.public = Some(address);
+            tracing::info!(public = %address, "listening for watch links alone");
         }
         Ok(server)
     }
@@ -158,6 +169,11 @@ impl Server {
     /// Where HTTP is listened to.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http
+    }
+
+    /// Where watch links alone are served.
+    pub fn public(&self) -> Option<SocketAddr> {
+        self.public
     }
 
     /// The way to the engine, as every listener has it.
@@ -169,10 +185,10 @@ impl Server {
     pub async fn stop(self) {
         // The listener may have ended by itself, and then nobody hears it.
         self.stopping.send(true).unwrap_or_default();
-        if let Some(listening) = self.listening
-            && let Err(error) = listening.await
-        {
-            tracing::error!(%error, "the listener did not stop in order");
+        for listening in self.listening {
+            if let Err(error) = listening.await {
+                tracing::error!(%error, "a listener did not stop in order");
+            }
         }
         self.outboxes.stopped().await;
         self.deliverers.stop(LAST_ATTEMPTS).await;
@@ -191,6 +207,19 @@ fn carrying_out(handle: &Handle) -> Perform {
         let handle = handle.clone();
         Box::pin(async move { http::carry_out(&handle, &lines).await })
     })
+}
+
+async fn listener_of(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    Ok(Some(listener.with_context(|| format!("cannot listen on {address}"))?))
+}
+
+/// What links are signed with: the operator's secrets, or the directory's own.
+fn link_secrets(settings: &Settings, own: [u8; 32]) -> Secrets {
+    let given = settings.links.secrets.iter().map(|secret| secret.as_bytes().to_vec());
+    let given: Vec<Vec<u8>> = given.collect();
+    Secrets::new(if given.is_empty() { vec![own.to_vec()] } else { given })
 }
 
 /// Makes the engine's queues those of the configuration; a queue that is no longer declared stays

@@ -14,6 +14,8 @@ pub mod disk;
 mod error;
 pub mod journal;
 mod lock;
+mod secret;
 
 pub use error::Error;
 pub use lock::{Directory, FORMAT_VERSION, FreshIdentity};
+pub use secret::SECRET_BYTES;

@@ -101,14 +101,14 @@ impl fmt::Debug for Directory {
 }
 
 /// Makes an [`Error`] of what the disk says.
-fn faults(disk: &dyn Disk) -> impl Fn(&'static str, &str) -> Fault + '_ {
+pub(crate) fn faults(disk: &dyn Disk) -> impl Fn(&'static str, &str) -> Fault + '_ {
     |what, path| {
         let path = disk.shown(path);
         Box::new(move |source| Error::Io { what, path, source })
     }
 }
 
-type Fault = Box<dyn FnOnce(io::Error) -> Error>;
+pub(crate) type Fault = Box<dyn FnOnce(io::Error) -> Error>;
 
 fn take(disk: &dyn Disk) -> Result<Box<dyn Held>, Error> {
     disk.lock(LOCK)

@@ -85,6 +85,18 @@ time there is `duly extend`.")]
   duly list orders --state pending --due-to 2026-11-22T13:00:00Z
   duly list orders --delivery dead --all")]
     List(List),
+    /// Follow what happens, until Ctrl-C.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly tail
+  duly tail --queue orders --json
+  duly tail --after 1042               what came after that event, and what comes",
+  after_help = "When the server goes away it waits, and goes on where it stopped.")]
+    Tail(Tail),
+    /// Print a link by which a page may watch a deadline.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly link orders 42
+  duly link orders 42 --ttl 2h --show-outcome")]
+    Link(Link),
     /// Count deadlines by state and outcome, in all queues or in one.
     #[command(help_template = TEMPLATE, before_help = "Examples:
   duly stats
@@ -147,6 +159,9 @@ pub(super) struct Serve {
     /// Where the HTTP API listens, or "off" [default: 127.0.0.1:7830].
     #[arg(long, value_name = "ADDRESS")]
     pub(super) http: Option<String>,
+    /// Where watch links alone are served, also to other machines [default: off].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) public: Option<String>,
     /// "machine", or "manual": time moves only when told to.
     #[arg(long, value_name = "SOURCE")]
     pub(super) clock: Option<String>,
@@ -313,6 +328,38 @@ pub(super) struct List {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Tail {
+    /// Only of this queue.
+    #[arg(long, value_parser = name)]
+    pub(super) queue: Option<String>,
+    /// Only of deadlines with this key.
+    #[arg(long, value_parser = name)]
+    pub(super) key: Option<String>,
+    /// Begin after this event, and not now.
+    #[arg(long, value_name = "SEQUENCE")]
+    pub(super) after: Option<u64>,
+    #[command(flatten)]
+    pub(super) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Link {
+    #[command(flatten)]
+    pub(super) address: Address,
+    /// Void after so long [default: a day beyond the due time].
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
+    pub(super) ttl: Option<String>,
+    /// Only this generation of it.
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(super) generation: Option<u32>,
+    /// Show how it was settled, too.
+    #[arg(long)]
+    pub(super) show_outcome: bool,
+    #[command(flatten)]
+    pub(super) server: Server,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Stats {
     /// Only this queue.
     #[arg(value_parser = name)]
@@ -462,7 +509,7 @@ mod tests {
             "duly pause",
             "duly bench --only everything",
             "duly bench orders",
-            "duly tail",
+            "duly link orders",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer;
-use super::args::{Deadline, Erase, List, Pause, Schedule, Server, Stats, Verb};
+use super::args::{Deadline, Erase, Link, List, Pause, Schedule, Server, Stats, Verb};
 use super::call::{self, Call};
 use super::exit::Exit;
 use super::print::{self, Output};
@@ -23,7 +23,7 @@ use crate::config::Environment;
 const DEFAULT_URL: &str = "http://127.0.0.1:7830";
 
 /// Why a command ended without an answer to show.
-enum Stop {
+pub(super) enum Stop {
     /// What was typed makes no sense.
     Usage(String, &'static str),
     /// The server did not answer.
@@ -49,11 +49,11 @@ impl From<NoAnswer> for Stop {
 }
 
 /// A running server and how to show what it says.
-struct Session {
-    client: Client,
+pub(super) struct Session {
+    pub(super) client: Client,
     url: String,
-    json: bool,
-    output: Output,
+    pub(super) json: bool,
+    pub(super) output: Output,
 }
 
 /// Runs a command that is one for a running server.
@@ -92,6 +92,8 @@ impl Verb {
             Verb::Freeze(args) => &args.server,
             Verb::Get(args) | Verb::Revive(args) => &args.server,
             Verb::List(args) => &args.server,
+            Verb::Tail(args) => &args.server,
+            Verb::Link(args) => &args.server,
             Verb::Stats(args) => &args.server,
             Verb::Pause(args) | Verb::Resume(args) => &args.server,
             Verb::Erase(args) => &args.server,
@@ -115,6 +117,8 @@ impl Session {
             Verb::Get(args) => self.get(&args).await,
             Verb::Revive(args) => self.about_a_deadline(call::revive(&args.address)).await,
             Verb::List(args) => self.list(&args).await,
+            Verb::Tail(args) => self.tail(&args).await,
+            Verb::Link(args) => self.link(&args).await,
             Verb::Stats(args) => self.stats(&args).await,
             Verb::Pause(args) => self.pause(&args, "pause").await,
             Verb::Resume(args) => self.pause(&args, "resume").await,
@@ -235,6 +239,15 @@ impl Session {
                 print::say(&format!("more: the same with --cursor {cursor}, or with --all\n"));
             }
         }
+        Ok(())
+    }
+
+    async fn link(&self, args: &Link) -> Result<(), Stop> {
+        let Some(answer) = self.ask(call::link(args)).await? else { return Ok(()) };
+        let url = show::string(&answer, "/url").unwrap_or_default();
+        // A path alone is one of the server that was asked.
+        let base = if url.starts_with('/') { self.url.trim_end_matches('/') } else { "" };
+        print::out(&format!("{base}{}\n", print::clean(&url)))?;
         Ok(())
     }
 

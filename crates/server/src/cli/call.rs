@@ -8,7 +8,9 @@ use hyper::Method;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::args::{Address, Extend, Freeze, IfExists, List, Pause, Schedule, Settle, Stats};
+use super::args::{
+    Address, Extend, Freeze, IfExists, Link, List, Pause, Schedule, Settle, Stats, Tail,
+};
 use crate::client::escaped;
 
 /// What most answers have: the deadline as it stands now.
@@ -82,6 +84,27 @@ pub(super) fn settle(args: &Settle) -> Call {
     fields.put("generation", args.generation);
     // One that comes before its schedule is remembered until then.
     fields.post(format!("{}/settle", deadline(&args.address)), &["deadline", "until"])
+}
+
+pub(super) fn link(args: &Link) -> Call {
+    let mut fields = Fields::default();
+    fields.text("queue", Some(&args.address.queue));
+    fields.text("key", Some(&args.address.key));
+    fields.text("ttl", args.ttl.as_deref());
+    fields.put("generation", args.generation);
+    fields.put("show_outcome", args.show_outcome.then_some(true));
+    fields.post("/v1/links".to_owned(), &["url"])
+}
+
+/// The path under which events are followed.
+pub(super) fn events(args: &Tail) -> String {
+    let after = args.after.map(|after| after.to_string());
+    let wanted = [("queue", &args.queue), ("key", &args.key), ("after", &after)];
+    let query: Vec<String> = wanted
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", escaped(value.as_deref()?))))
+        .collect();
+    format!("/v1/events?{}", query.join("&")).trim_end_matches('?').to_owned()
 }
 
 pub(super) fn extend(args: &Extend) -> Call {
@@ -186,6 +209,7 @@ mod tests {
             Verb::Freeze(args) => freeze(&args),
             Verb::List(args) => list(&args, args.cursor.as_deref()),
             Verb::Stats(args) => stats(&args),
+            Verb::Link(args) => link(&args),
             Verb::Pause(args) => pause(&args, "pause"),
             other => panic!("{other:?} is not one of those above"),
         };
@@ -206,6 +230,8 @@ mod tests {
             ("POST /v1/queues/orders/deadlines/42/settle".to_owned(), json!({"outcome": "paid"}))
         );
         assert_eq!(call("duly freeze orders 42 0s").1, json!({"for": "0s"}));
+        let wish = json!({"queue": "orders", "key": "42", "ttl": "2h"});
+        assert_eq!(call("duly link orders 42 --ttl 2h"), ("POST /v1/links".to_owned(), wish));
         assert_eq!(call("duly extend orders 42 --by 5m").1, json!({"by": "5m"}));
     }
 
@@ -230,6 +256,10 @@ mod tests {
             call("duly settle a/b x?y paid").0,
             "POST /v1/queues/a%2Fb/deadlines/x%3Fy/settle"
         );
+        let tail = CommandLine::try_parse_from(["duly", "tail", "--key", "a&b", "--after", "7"]);
+        let Verb::Tail(args) = tail.expect("good").verb else { panic!("it is a tail") };
+        assert_eq!(events(&args), "/v1/events?key=a%26b&after=7");
+        assert_eq!(events(&Tail { key: None, after: None, ..args }), "/v1/events");
         assert_eq!(
             call("duly list orders --key-prefix a&b --cursor x=").0,
             "GET /v1/queues/orders/deadlines?key_prefix=a%26b&limit=100&cursor=x%3D"

@@ -14,6 +14,7 @@ mod exit;
 mod print;
 mod show;
 mod table;
+mod tail;
 
 use std::fmt::Display;
 use std::path::Path;
@@ -52,6 +53,7 @@ fn serve(args: &Serve, environment: &Environment) -> ExitCode {
     let flags = [
         flag("--data", "data", args.data.as_deref()),
         flag("--http", "http.listen", args.http.as_deref()),
+        flag("--public", "http.public", args.public.as_deref()),
         flag("--clock", "clock.source", args.clock.as_deref()),
     ];
     let flags: Vec<Flag> = flags.into_iter().flatten().collect();

@@ -216,7 +216,7 @@ fn standing(record: &Value) -> (String, Tone) {
     (word, tone)
 }
 
-fn tone_of(word: &str) -> Tone {
+pub(super) fn tone_of(word: &str) -> Tone {
     match word {
         "settled" | "done" | "superseded" => Tone::Good,
         "pending" | "ready" | "leased" => Tone::Open,
@@ -243,7 +243,7 @@ pub(super) fn string(value: &Value, at: &str) -> Option<String> {
     value.pointer(at)?.as_str().map(str::to_owned)
 }
 
-fn number(value: &Value, at: &str) -> Option<String> {
+pub(super) fn number(value: &Value, at: &str) -> Option<String> {
     value.pointer(at)?.as_u64().map(|number| number.to_string())
 }
 

@@ -40,6 +40,14 @@ pub struct Settings {
     pub data: PathBuf,
     /// Where the HTTP API listens; always an address of this machine; none for nowhere.
     pub http: Option<SocketAddr>,
+    /// Where watch links alone are served, also to other machines; none for nowhere.
+    pub public: Option<SocketAddr>,
+    /// Streams that one address may hold open there.
+    pub public_streams: usize,
+    /// How watch links are signed and written.
+    pub links: Links,
+    /// So much of what has happened lately is kept in memory for those who listen, in bytes.
+    pub events_keep: u64,
     /// Which clock decides.
     pub clock: ClockSource,
     /// What the engine is told about the operator's wishes.
@@ -61,6 +69,26 @@ pub struct Settings {
     pub exec: BTreeMap<String, ExecAction>,
     /// Queues declared in the configuration.
     pub queues: BTreeMap<QueueName, Policy>,
+}
+
+/// How watch links are signed and written.
+#[derive(Clone, Default)]
+pub struct Links {
+    /// What every link begins with, without a slash at its end; a path alone if there is none.
+    pub public_url: Option<String>,
+    /// Secrets that links are signed with: the first signs, all are accepted. None: the data
+    /// directory's own.
+    pub secrets: Vec<String>,
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secrets = self.secrets.len();
+        f.debug_struct("Links")
+            .field("public_url", &self.public_url)
+            .field("secrets", &secrets)
+            .finish()
+    }
 }
 
 /// Which clock decides.
@@ -203,6 +231,10 @@ impl Default for Settings {
         Settings {
             data: PathBuf::from("./duly-data"),
             http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7830))),
+            public: None,
+            public_streams: 64,
+            links: Links::default(),
+            events_keep: 32 << 20,
             clock: ClockSource::Machine,
             limits: Limits::default(),
             journal: Journal { segment_size: 64 << 20, reserve: 5, keep: 1 << 30 },
@@ -252,9 +284,14 @@ pub struct Flag {
 }
 
 /// The keys that the environment may set, and whether a number or a truth value may stand there.
-const SCALARS: [(&str, bool); 11] = [
+const SCALARS: [(&str, bool); 16] = [
     ("data", false),
     ("http.listen", false),
+    ("http.public", false),
+    ("http.public_streams", true),
+    ("links.public_url", false),
+    ("links.secret_file", false),
+    ("events.keep", true),
     ("clock.source", false),
     ("clock.max_forward_jump", true),
     ("clock.max_downtime", true),

@@ -86,6 +86,8 @@ fn every_key_is_in_the_default_file() {
     for (table, around) in [
         ("", ""),
         ("http", ""),
+        ("links", ""),
+        ("events", ""),
         ("clock", ""),
         ("journal", ""),
         ("log", ""),
@@ -102,9 +104,11 @@ fn every_key_is_in_the_default_file() {
         for key in known {
             let path = format!("{table}{around}.{key}");
             let path = path.trim_start_matches('.');
-            // Two that stand for nothing by themselves are explained in words.
-            let in_words = ["databases.shop.dsn_file", "databases.shop.ca_file"].contains(&path)
-                && DEFAULT_FILE.contains(&format!("`{key}`"));
+            // Some that stand for nothing by themselves are explained in words.
+            let in_words =
+                ["databases.shop.dsn_file", "databases.shop.ca_file", "links.secret_file"]
+                    .contains(&path)
+                    && DEFAULT_FILE.contains(&format!("`{key}`"));
             assert!(documented(path).is_some() || in_words, "{path} is not in default.toml");
         }
     }
@@ -262,4 +266,43 @@ fn a_misspelt_variable_is_noticed() {
     let environment =
         environment(&[("DULY_DAAT", "x"), ("DULY_DATA", "y"), ("DULY_URL", "z"), ("HOME", "/")]);
     assert_eq!(unknown_variables(&environment), ["DULY_DAAT"]);
+}
+
+#[test]
+fn secrets_of_links_come_from_the_file_or_from_beside_it_and_are_never_repeated() {
+    const NEW: &str = "a new secret of 32 characters ok";
+    let of = |text: &str| read(text).map(|settings| settings.links.secrets);
+    let listed = of(&format!("[links]\nsecrets = ['{NEW}', '{NEW} old']"));
+    assert_eq!(listed, Ok(vec![NEW.to_owned(), format!("{NEW} old")]));
+    let file = std::env::temp_dir().join(format!("duly-secrets-{}", std::process::id()));
+    std::fs::write(&file, format!("{NEW}\n\n  {NEW} old\n")).expect("there is room");
+    let beside = of(&format!("[links]\nsecret_file = '{}'", file.display()));
+    assert_eq!(beside, listed);
+    std::fs::write(&file, "\n").expect("there is room");
+    assert!(of(&format!("[links]\nsecret_file = '{}'", file.display())).is_err());
+    drop(std::fs::remove_file(file));
+
+    let short = mistake("[links]\nsecrets = ['hunter2']");
+    assert!(short.starts_with("duly.toml:2: links.secrets: "), "{short}");
+    assert!(!short.contains("hunter2"), "{short}");
+    assert!(of("[links]\nsecrets = []").is_err());
+    assert!(of(&format!("[links]\nsecrets = ['{NEW}']\nsecret_file = '/x'")).is_err());
+    let settings = read(&format!("[links]\nsecrets = ['{NEW}']")).expect("it is good");
+    assert!(!format!("{settings:?}").contains(NEW));
+}
+
+#[test]
+fn links_alone_may_be_served_to_other_machines() {
+    let public = read("[http]\npublic = '0.0.0.0:7832'").expect("it is good").public;
+    assert_eq!(public, Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7832))));
+    assert!(read("[http]\nlisten = '0.0.0.0:7830'").is_err());
+    assert!(mistake("[http]\npublic = 'everywhere'").contains("http.public"));
+    assert!(mistake("[http]\npublic_streams = 0").contains("http.public_streams"));
+    assert!(mistake("[events]\nkeep = 5").contains("events.keep"));
+    let url = |url: &str| read(&format!("[links]\npublic_url = '{url}'"));
+    let kept = url("https://shop.example/duly/").expect("it is good").links.public_url;
+    assert_eq!(kept.as_deref(), Some("https://shop.example/duly"));
+    for bad in ["shop.example", "https://", "ftp://shop.example", "https://shop.example/?a"] {
+        assert!(url(bad).is_err(), "{bad}");
+    }
 }

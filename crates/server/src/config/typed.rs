@@ -17,8 +17,8 @@ use serde::{Deserialize, Deserializer};
 use super::document::Document;
 use super::exec::ExecForm;
 use super::{
-    BadConfig, ClockSource, Database, Journal, Log, LogFormat, Outbox, Settings, SqlAction, dsn,
-    size, table_of,
+    BadConfig, ClockSource, Database, Journal, Links, Log, LogFormat, Outbox, Settings, SqlAction,
+    dsn, size, table_of,
 };
 use crate::policy::PolicyText;
 use crate::units::WrittenDuration;
@@ -29,6 +29,10 @@ pub(super) struct Typed {
     data: Option<PathBuf>,
     #[serde(default)]
     http: HttpForm,
+    #[serde(default)]
+    links: LinksForm,
+    #[serde(default)]
+    events: EventsForm,
     #[serde(default)]
     clock: ClockForm,
     #[serde(default)]
@@ -53,6 +57,22 @@ pub(super) struct Typed {
 #[serde(deny_unknown_fields)]
 struct HttpForm {
     listen: Option<String>,
+    public: Option<String>,
+    public_streams: Option<usize>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinksForm {
+    public_url: Option<String>,
+    secrets: Option<Vec<String>>,
+    secret_file: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventsForm {
+    keep: Option<Size>,
 }
 
 #[derive(Default, Deserialize)]
@@ -156,6 +176,13 @@ const SEGMENT_SIZES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
 const LEAST_RESERVE: usize = 5;
 const MOST_RESERVE: usize = 1024;
 
+/// What may be kept for those who listen, in bytes.
+const EVENTS_KEPT: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 30;
+/// Streams that one address may hold open at the public listener.
+const PUBLIC_STREAMS: std::ops::RangeInclusive<usize> = 1..=100_000;
+/// The shortest secret that links are signed with, in bytes: 128 bits as hexadecimal digits.
+const SHORTEST_SECRET: usize = 32;
+
 /// Fields of a policy that are inside its webhook target.
 const WEBHOOK_FIELDS: [&str; 4] = ["url", "secrets", "batch", "timeout"];
 
@@ -172,6 +199,25 @@ impl Typed {
         if let Some(listen) = &self.http.listen {
             settings.http =
                 address(listen).map_err(|why| document.complain(&["http", "listen"], why))?;
+        }
+        if let Some(public) = &self.http.public {
+            settings.public =
+                any_address(public).map_err(|why| document.complain(&["http", "public"], why))?;
+        }
+        if let Some(streams) = self.http.public_streams {
+            if !PUBLIC_STREAMS.contains(&streams) {
+                let why = "is 1 to 100000 streams";
+                return Err(document.complain(&["http", "public_streams"], why));
+            }
+            settings.public_streams = streams;
+        }
+        settings.links =
+            self.links.mean().map_err(|(key, why)| document.complain(&["links", key], why))?;
+        if let Some(Size(keep)) = self.events.keep {
+            if !EVENTS_KEPT.contains(&keep) {
+                return Err(document.complain(&["events", "keep"], "is 64KiB to 4GiB"));
+            }
+            settings.events_keep = keep;
         }
         self.clock.mean(&mut settings, document)?;
         settings.journal = self.journal.mean(settings.journal, document)?;
@@ -250,6 +296,51 @@ impl OutboxForm {
         }
         let period = Duration::from_millis(period.millis());
         Ok(Outbox { database: self.database, table, period })
+    }
+}
+
+impl LinksForm {
+    /// The secrets themselves are never repeated in a message.
+    fn mean(self) -> Result<Links, Wrong> {
+        let (key, secrets) = match (self.secrets, self.secret_file) {
+            (None, None) => ("secrets", Vec::new()),
+            (Some(_), Some(_)) => {
+                return Err(("secret_file", "is given beside `secrets`; keep one".to_owned()));
+            }
+            (Some(secrets), None) if secrets.is_empty() => {
+                return Err((
+                    "secrets",
+                    "names none; leave it out to use the directory's".to_owned(),
+                ));
+            }
+            (Some(secrets), None) => ("secrets", secrets),
+            (None, Some(file)) => {
+                let text = std::fs::read_to_string(&file).map_err(|error| {
+                    ("secret_file", format!("cannot read {}: {error}", file.display()))
+                })?;
+                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+                let secrets: Vec<String> = lines.map(str::to_owned).collect();
+                if secrets.is_empty() {
+                    return Err(("secret_file", format!("{} is empty", file.display())));
+                }
+                ("secret_file", secrets)
+            }
+        };
+        if secrets.iter().any(|secret| secret.len() < SHORTEST_SECRET) {
+            let why =
+                "holds a secret of fewer than 32 characters; `openssl rand -hex 32` makes one";
+            return Err((key, why.to_owned()));
+        }
+        let public_url = self.public_url.map(|url| url.trim_end_matches('/').to_owned());
+        let is_url = |url: &String| {
+            let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            host.is_some_and(|host| !host.is_empty() && !host.contains([' ', '?', '#']))
+        };
+        if public_url.as_ref().is_some_and(|url| !is_url(url)) {
+            let why = "is what links begin with, such as https://shop.example or https://shop.example/duly";
+            return Err(("public_url", why.to_owned()));
+        }
+        Ok(Links { public_url, secrets })
     }
 }
 
@@ -345,13 +436,7 @@ impl SqlForm {
 
 /// Where to listen; `off` is nowhere.
 fn address(text: &str) -> Result<Option<SocketAddr>, String> {
-    if text == "off" {
-        return Ok(None);
-    }
-    let written = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    let address: SocketAddr = written.as_deref().unwrap_or(text).parse().map_err(|_| {
-        format!("{text:?} is not an address and a port; write 127.0.0.1:7830 or off")
-    })?;
+    let Some(address) = any_address(text)? else { return Ok(None) };
     if address.ip().is_loopback() {
         return Ok(Some(address));
     }
@@ -359,4 +444,16 @@ fn address(text: &str) -> Result<Option<SocketAddr>, String> {
         "{address} can be reached from other machines, and without API keys anybody could settle \
          orders; listen on 127.0.0.1"
     ))
+}
+
+/// The same where other machines may come from.
+fn any_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let written = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let address = written.as_deref().unwrap_or(text).parse().map_err(|_| {
+        format!("{text:?} is not an address and a port; write 127.0.0.1:7830 or off")
+    })?;
+    Ok(Some(address))
 }

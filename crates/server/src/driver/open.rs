@@ -17,7 +17,7 @@ use duly_engine::time::Time;
 use duly_engine::{Engine, Replayed};
 use duly_store::disk::{Disk, RealDisk};
 use duly_store::journal::{self, Options, RecordView};
-use duly_store::{Directory, Error, FreshIdentity, archive};
+use duly_store::{Directory, Error, FreshIdentity, SECRET_BYTES, archive};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::threads::{Crew, Outlets, start};
@@ -44,6 +44,8 @@ pub struct Running {
     pub door: Door,
     /// What it hands out.
     pub attempts: Attempts,
+    /// The directory's own secret.
+    pub secret: [u8; SECRET_BYTES],
     /// Ends when it has stopped and everything is on the disk.
     pub ended: JoinHandle<()>,
 }
@@ -75,6 +77,7 @@ pub fn open(
             .with_context(|| format!("cannot use the data directory {}", data.display()))?,
     );
     let directory = Directory::open(disk, fresh_identity()?)?;
+    let secret = directory.secret(random()?)?;
     let archive = archive::Writer::open(&data.join("archive.db"), &directory)?;
     let applied = archive.applied_seq();
     let Replay { engine, journal: opened, unarchived, events } =
@@ -140,7 +143,7 @@ pub fn open(
         outlets: Outlets { attempts, metrics, events, clock },
         unarchived,
     });
-    Ok(Running { door, attempts: Attempts(received), ended })
+    Ok(Running { door, attempts: Attempts(received), secret, ended })
 }
 
 /// What the journal of a directory tells.
@@ -216,8 +219,11 @@ pub(super) fn half(seed: &[u8; 16], from: usize) -> u64 {
 
 /// Random bytes for a directory that is new.
 fn fresh_identity() -> anyhow::Result<FreshIdentity> {
-    let (mut id, mut hash_seed) = ([0; 8], [0; 16]);
-    getrandom::fill(&mut id).context("the system gives no random bytes")?;
-    getrandom::fill(&mut hash_seed).context("the system gives no random bytes")?;
-    Ok(FreshIdentity { id, hash_seed })
+    Ok(FreshIdentity { id: random()?, hash_seed: random()? })
+}
+
+fn random<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).context("the system gives no random bytes")?;
+    Ok(bytes)
 }

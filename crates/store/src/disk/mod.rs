@@ -27,6 +27,15 @@ pub enum Open {
     Existing,
     /// It must not be there. The new name is durable only after [`Disk::sync_dir`].
     New,
+    /// The same, and only its owner may read it.
+    NewSecret,
+}
+
+impl Open {
+    /// Must it not be there?
+    pub(crate) fn is_new(self) -> bool {
+        self != Open::Existing
+    }
 }
 
 /// A directory tree that files live in.

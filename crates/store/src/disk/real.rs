@@ -6,7 +6,7 @@
 
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,11 +53,14 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn open(&self, path: &str, how: Open) -> io::Result<Arc<dyn File>> {
-        if how == Open::New {
+        if how.is_new() {
             self.may_change()?;
         }
         let mut options = OpenOptions::new();
-        options.read(true).write(!self.is_read_only).create_new(how == Open::New);
+        options.read(true).write(!self.is_read_only).create_new(how.is_new());
+        if how == Open::NewSecret {
+            options.mode(0o600);
+        }
         Ok(Arc::new(RealFile(options.open(self.root.join(path))?)))
     }
 

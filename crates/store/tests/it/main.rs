@@ -6,3 +6,4 @@ mod damage;
 mod directory;
 mod faults;
 mod journal;
+mod secret;

@@ -3,7 +3,8 @@
 //! A browser runs pages of every site and lets them send requests to localhost. Such a page cannot
 //! hide the `Origin` it comes from, nor, when its own name has been pointed at 127.0.0.1, the `Host`
 //! it asks for. So a foreign `Origin` and a `Host` that is not this machine are refused before
-//! anything is read. The size of address and headers is bounded here too.
+//! anything is read. What is under `/w/` is for pages of everybody: who has no link gets nothing
+//! there. The size of address and headers is bounded here too.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -20,13 +21,22 @@ use super::problem::{
 
 /// Largest address and headers together.
 const HEADER_BYTES: usize = 16 * 1024;
+/// What pages of every site may ask for begins so.
+const OPEN: &str = "/w/";
 
 /// Lets through what may be heard.
 pub(super) async fn guard(request: Request, next: Next) -> Result<Response, Problem> {
     if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
         return Err(Problem::new(&MISSING_HOST));
     }
+    let check = if request.uri().path().starts_with(OPEN) { check_size } else { check };
     check(request.uri(), request.headers())?;
+    Ok(next.run(request).await)
+}
+
+/// Lets through whatever is not too large.
+pub(super) async fn open(request: Request, next: Next) -> Result<Response, Problem> {
+    check_size(request.uri(), request.headers())?;
     Ok(next.run(request).await)
 }
 
@@ -43,12 +53,17 @@ pub(super) async fn no_parameters(request: Request, next: Next) -> Result<Respon
     }
 }
 
-fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+fn check_size(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let address = uri.path_and_query().map_or(0, |path| path.as_str().len());
     if bytes + address > HEADER_BYTES {
         return Err(Problem::new(&HEADER_TOO_LARGE));
     }
+    Ok(())
+}
+
+fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    check_size(uri, headers)?;
     let host = match headers.get(HOST) {
         Some(host) => host.to_str().ok(),
         // HTTP/1.0 may name none; a browser always does.

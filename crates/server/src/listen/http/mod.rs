@@ -9,10 +9,12 @@ mod batch;
 mod clock;
 mod deadlines;
 mod deliveries;
+mod events;
 mod extract;
 mod guard;
 mod health;
 mod hear;
+mod links;
 mod list;
 mod openapi;
 mod pages;
@@ -23,6 +25,7 @@ mod refusal;
 mod reply;
 mod serve;
 mod stats;
+mod stream;
 mod view;
 
 use std::collections::BTreeSet;
@@ -31,13 +34,16 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, map_response};
 use axum::routing;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use links::Secrets;
+use links::{Links, Window};
 pub use problem::{KINDS, Kind};
-pub use serve::serve;
+use serve::Crowd;
+pub use serve::{serve, serve_public};
 
 use crate::handle::Handle;
 use crate::metrics::Metrics;
@@ -47,7 +53,13 @@ use crate::metrics::Metrics;
 pub struct HttpSettings {
     /// The tables of the configuration that targets may lead to.
     pub tables: BTreeSet<String>,
-    /// Turns true when the server stops: long polls end then.
+    /// What watch links are signed with.
+    pub link_secrets: Secrets,
+    /// What they begin with, if not with the path.
+    pub public_url: Option<String>,
+    /// Streams that one address may hold open at the public listener.
+    pub public_streams: usize,
+    /// Turns true when the server stops: long polls and streams end then.
     pub stopping: watch::Receiver<bool>,
 }
 
@@ -57,11 +69,59 @@ struct Api {
     handle: Handle,
     metrics: Metrics,
     settings: Arc<HttpSettings>,
+    /// Places for those who follow all events.
+    followers: Arc<Semaphore>,
+    window: Window,
 }
 
-/// All calls of the API, and their `OpenAPI` document at `/openapi.json`.
-pub fn router(handle: Handle, settings: HttpSettings, metrics: Metrics) -> axum::Router {
+/// What is served, listener by listener.
+#[derive(Debug)]
+pub struct Routers {
+    /// All calls of the API, and their `OpenAPI` document at `/openapi.json`.
+    pub api: axum::Router,
+    /// Watch links, and nothing else.
+    pub public: axum::Router,
+}
+
+/// All that can be called.
+pub fn routers(handle: Handle, settings: HttpSettings, metrics: Metrics) -> Routers {
+    let (secrets, url) = (settings.link_secrets.clone(), settings.public_url.clone());
+    let links = Links::new(handle.clone(), secrets, url, settings.stopping.clone());
+    let crowd = Crowd::new(settings.public_streams);
+    Routers {
+        public: watching(links.window(Some(crowd)))
+            .fallback(problem::unknown_path)
+            .layer(map_response(problem::whole)),
+        api: api(Api {
+            handle,
+            metrics,
+            settings: Arc::new(settings),
+            followers: Arc::new(Semaphore::new(events::FOLLOWERS)),
+            window: links.window(None),
+        }),
+    }
+}
+
+/// Everything under `/w/`.
+fn watching(window: Window) -> axum::Router {
+    let (calls, _) = watched().split_for_parts();
+    calls
+        .with_state(window)
+        .layer(map_response(problem::whole))
+        .layer(map_response(links::for_any_page))
+}
+
+fn watched() -> OpenApiRouter<Window> {
+    OpenApiRouter::new()
+        .routes(routes!(links::script))
+        .routes(routes!(links::state))
+        .routes(routes!(links::follow))
+}
+
+fn api(api: Api) -> axum::Router {
+    let watching = watching(api.window.clone());
     let (calls, mut document) = calls().split_for_parts();
+    document.merge(watched().split_for_parts().1);
     openapi::complete(&mut document);
     let document = serde_json::to_value(document).expect("an OpenAPI document is plain JSON");
     let show = move || async move { reply::json(StatusCode::OK, &document) };
@@ -71,7 +131,8 @@ pub fn router(handle: Handle, settings: HttpSettings, metrics: Metrics) -> axum:
         .route("/docs/errors", routing::get(pages::errors))
         .route("/docs/http", routing::get(pages::http))
         .fallback(problem::unknown_path)
-        .with_state(Api { handle, metrics, settings: Arc::new(settings) })
+        .with_state(api)
+        .merge(watching)
         .layer(map_response(problem::whole))
 }
 
@@ -83,8 +144,10 @@ pub async fn carry_out(handle: &Handle, lines: &str) -> Option<String> {
 }
 
 fn calls() -> OpenApiRouter<Api> {
-    let with_parameters =
-        OpenApiRouter::new().routes(routes!(list::list)).routes(routes!(stats::forecast));
+    let with_parameters = OpenApiRouter::new()
+        .routes(routes!(list::list))
+        .routes(routes!(stats::forecast))
+        .routes(routes!(events::follow));
     let without = OpenApiRouter::new()
         .routes(routes!(deadlines::get, deadlines::schedule, deadlines::erase))
         .routes(routes!(deadlines::settle))
@@ -99,6 +162,7 @@ fn calls() -> OpenApiRouter<Api> {
         .routes(routes!(deliveries::lease))
         .routes(routes!(deliveries::verdict))
         .routes(routes!(deliveries::touch))
+        .routes(routes!(links::make))
         .routes(routes!(stats::all))
         .routes(routes!(stats::one))
         .routes(routes!(clock::get))

@@ -25,6 +25,8 @@ use crate::units::WrittenInstant;
         (name = "deadlines", description = "Schedule, settle and look at deadlines"),
         (name = "queues", description = "Policies, pause, shift"),
         (name = "deliveries", description = "For workers: lease, verdict, touch"),
+        (name = "events", description = "All that happens, as it happens"),
+        (name = "links", description = "For browsers of customers: one deadline, read-only"),
         (name = "stats", description = "Figures and forecast"),
         (name = "clock", description = "The clock that decides"),
         (name = "health", description = "For supervisors and Prometheus"),

@@ -91,6 +91,9 @@ kinds! {
     UNKNOWN_PATH = "unknown_path", 404,
         "There is nothing at this address",
         "see /openapi.json for all calls; a '/' inside a key is written %2F";
+    UNKNOWN_LINK = "unknown_link", 404,
+        "There is no such link",
+        "it was not made by this server, or it is cut off or misspelt; ask the shop for another";
     METHOD_NOT_ALLOWED = "method_not_allowed", 405,
         "This address does not know the method",
         "the Allow header names the methods it knows";
@@ -100,6 +103,15 @@ kinds! {
     CLOCK_NOT_MANUAL = "clock_not_manual", 409,
         "The clock is the machine's",
         "only a server started with --clock manual can be advanced";
+    EVENTS_GONE = "events_gone", 410,
+        "What happened after this event is not kept any more",
+        "look at the deadlines as they are now, and follow from now on or after kept_after";
+    LINK_EXPIRED = "link_expired", 410,
+        "The link has expired",
+        "make a new one: POST /v1/links";
+    LINK_OUTDATED = "link_outdated", 410,
+        "The link is about an earlier generation of the deadline",
+        "the deadline was scheduled anew; make a new link, or one without a generation";
     PAYLOAD_TOO_LARGE = "payload_too_large", 413,
         "The payload is too large",
         "at most 64 KiB; keep a reference in it and the rest in your own database";
@@ -121,6 +133,9 @@ kinds! {
     STALLED = "stalled", 503,
         "Something is overdue and nothing moves",
         "the detail says what stands still; it goes on by itself, or look at the disk";
+    TOO_MANY_STREAMS = "too_many_streams", 503,
+        "Too many streams are open",
+        "ask again later, or ask for the state now and then instead of following it";
     NOT_READY = "not_ready", 503,
         "The server is not ready",
         "the details say what is missing";
@@ -154,6 +169,9 @@ pub(super) struct More {
     /// What is left of `max_freeze`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) left: Option<String>,
+    /// Events are kept after this one, as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kept_after: Option<String>,
     /// The record as it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deadline: Option<Box<DeadlineView>>,

@@ -6,7 +6,10 @@
 
 mod deadlines;
 mod deliveries;
+mod events;
+mod links;
 mod many;
 mod queues;
 mod server;
+mod stream;
 mod wire;

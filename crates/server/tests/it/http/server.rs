@@ -39,6 +39,11 @@ impl Server {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("duly-http-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(name);
+        Server::start_in(directory, change).await
+    }
+
+    /// The same, over a directory that may be there already.
+    pub(super) async fn start_in(directory: PathBuf, change: impl FnOnce(&mut Settings)) -> Server {
         let mut settings = Settings {
             data: directory.clone(),
             http: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
@@ -57,6 +62,17 @@ impl Server {
     /// Where it listens.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where watch links alone are served.
+    pub(super) fn public(&self) -> SocketAddr {
+        self.running.public().expect("it listens there")
+    }
+
+    /// Stops it in order and leaves its directory, for the next one.
+    pub(super) async fn end(self) -> PathBuf {
+        self.running.stop().await;
+        self.directory
     }
 
     /// Stops it in order and removes its directory.
@@ -162,7 +178,7 @@ impl Server {
 }
 
 impl Reply {
-    fn read(answer: &[u8]) -> Reply {
+    pub(super) fn read(answer: &[u8]) -> Reply {
         let text = String::from_utf8_lossy(answer);
         let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());

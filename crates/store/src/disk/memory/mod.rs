@@ -225,7 +225,7 @@ impl Disk for MemoryDisk {
         state.enter_whole()?;
         let file = match how {
             Open::Existing => state.find(path)?,
-            Open::New => {
+            Open::New | Open::NewSecret => {
                 if state.names.contains_key(path) {
                     return Err(io::ErrorKind::AlreadyExists.into());
                 }
