@@ -64,7 +64,7 @@ class Browser:
 
 
 def main():
-    with Suite("countdown", floor=25) as suite:
+    with Suite("countdown", floor=23) as suite:
         chromium = next(
             (found for name in ("chromium", "chromium-browser", "google-chrome")
              if (found := shutil.which(name))),
