@@ -121,14 +121,15 @@ impl Answer {
     }
 
     /// Was it meant as JSON? An answer that would have said `retry`, had it not been cut off or
-    /// followed a warning, must not be taken for a success.
+    /// followed a warning, must not be taken for a success. Neither must one that is called JSON and
+    /// is empty: when php-fpm is killed after the header, nginx ends the answer as if it were whole.
     fn was_to_be_json(&self, body: &[u8]) -> bool {
         let body = body.trim_ascii_start();
         let called_json = self
             .header(&CONTENT_TYPE)
             .is_some_and(|kind| kind.to_ascii_lowercase().contains("json"));
-        !body.is_empty()
-            && (called_json || body.starts_with(b"{") || contains(body, b"\"verdict\""))
+        let has_none = matches!(self.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+        (called_json && !has_none) || body.starts_with(b"{") || contains(body, b"\"verdict\"")
     }
 
     /// The verdict of an answer that is no success.

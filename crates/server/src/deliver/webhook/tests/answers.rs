@@ -93,6 +93,8 @@ fn an_answer_that_broke_on_its_way_is_no_success() {
     for (headers, body) in [
         (&json[..], "{\"verdict\":\"retry\",\"error\":\"x\""),
         (&json, "ok"),
+        (&json, ""),
+        (&json, "  "),
         (&[], "{\"verdict\":\"retry\""),
         (&[], "\nWarning: foo in x.php on line 3\n{\"verdict\":\"retry\"}"),
         (&[], "PHP Fatal error: Uncaught PDOException in lapsed.php:12"),
@@ -101,10 +103,14 @@ fn an_answer_that_broke_on_its_way_is_no_success() {
         let verdict = single(200, headers, body);
         assert!(is_retry(&verdict, "broken_answer: "), "{body}: {verdict:?}");
     }
-    for (headers, body) in
-        [(&json[..], ""), (&json, "  "), (&[], "ok"), (&[], "order 42 cancelled")]
-    {
-        assert_eq!(single(200, headers, body), Verdict::Done, "{body}");
+    for (status, headers, body) in [
+        (204, &json[..], ""),
+        (205, &json, ""),
+        (200, &[], ""),
+        (200, &[], "ok"),
+        (200, &[], "order 42 cancelled"),
+    ] {
+        assert_eq!(single(status, headers, body), Verdict::Done, "{status} {body}");
     }
     let marked = single(200, &[], "\u{feff}{\"verdict\":\"superseded\"}");
     assert_eq!(marked, Verdict::Superseded);
