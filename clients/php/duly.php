@@ -1192,7 +1192,7 @@ final class Webhook
             $status = 200;
         } catch (Forged $forged) {
             error_log('Duly: ' . $forged->getMessage());
-            $answer = '';
+            $answer = '{"error":"not signed by Duly"}';
             $status = 401;
         } finally {
             ob_end_clean();
