@@ -1,15 +1,15 @@
 // The oldest PHP that the client promises to run on, for `tests/php.py`: version 7.4 as WebAssembly.
 //
-//   node php74.mjs CLIENTS-PHP PHPUNIT-LIBRARY
+//   node php74.mjs CLIENTS-PHP PHPUNIT-LIBRARY OTHER-FOLDER…
 //
-// Parses every PHP file of the client with that version's grammar and runs the tests that need no
-// network. Writes one JSON object: {version, parsed, ran, faults}.
+// Parses every PHP file of the client and of the other folders with that version's grammar and runs the
+// tests of the client that need no network. Writes one JSON object: {version, parsed, ran, faults}.
 
 import { getPHPLoaderModule } from "@php-wasm/node-7-4";
 import { PHP, loadPHPRuntime } from "@php-wasm/universal";
 import { readdirSync, readFileSync } from "node:fs";
 
-const [client, library] = process.argv.slice(2);
+const [client, library, ...others] = process.argv.slice(2);
 const php = new PHP(await loadPHPRuntime(await getPHPLoaderModule()));
 
 const copy = (from, to) => {
@@ -25,6 +25,7 @@ const copy = (from, to) => {
 };
 copy(library, "/library");
 copy(client, "/client");
+others.forEach((other, number) => copy(other, `/client/other-${number}`));
 
 const { text, errors } = await php.run({
   code: `<?php
