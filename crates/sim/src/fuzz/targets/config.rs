@@ -1,6 +1,6 @@
 //! The configuration file.
 
-use duly::config::{Database, Environment, Settings};
+use duly::config::{Database, Environment, Settings, Tls};
 use duly_store::journal::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 
 use super::Fate;
@@ -26,6 +26,13 @@ pub(super) const WORDS: &[&str] = &[
     "[databases.shop]\n",
     "dsn = \"sqlite:///tmp/shop.db\"\n",
     "dsn_file = \"/x\"\n",
+    "dsn = \"mysql://u:p%40@db:3306/shop\"\n",
+    "dsn = \"postgres://u@[::1]/shop?tls=required\"\n",
+    "ca_file = \"/x\"\n",
+    "?sslmode=disable",
+    "&socket=/run/x",
+    "@",
+    "%00",
     "[sql.cancel]\n",
     "database = \"shop\"\n",
     "steps = [\"UPDATE o SET a=:key\"]\n",
@@ -77,9 +84,7 @@ pub(super) fn feed(input: &[u8]) -> Fate {
                 assert!(known && !action.steps.is_empty(), "action {name} cannot be");
             }
             for database in settings.databases.values() {
-                if let Database::Sqlite(path) = database {
-                    assert!(path.is_absolute(), "{} is not absolute", path.display());
-                }
+                look_at(database, text);
             }
             let shape = (settings.queues.len(), settings.sql.len(), settings.databases.len());
             Fate::taken(shape)
@@ -96,6 +101,25 @@ pub(super) fn feed(input: &[u8]) -> Fate {
             let words: Vec<&str> =
                 message.split(['`', '"', '\'', ' ']).filter(|word| is_plain(word)).collect();
             Fate::refused(words)
+        }
+    }
+}
+
+fn look_at(database: &Database, text: &str) {
+    match database {
+        Database::Sqlite(path) => {
+            assert!(path.is_absolute(), "{} is not absolute", path.display());
+        }
+        Database::Mysql(reach) | Database::Postgres(reach) => {
+            let parts = [reach.user.as_str(), reach.password.reveal(), reach.name.as_str()];
+            assert!(
+                !parts.iter().any(|part| part.contains('\0')),
+                "a NUL character is let through"
+            );
+            assert!(!reach.user.is_empty() && !reach.name.is_empty(), "somebody without a name");
+            let is_asked_for = text.contains("tls") || text.contains("ssl");
+            let is_safe = reach.tls == Tls::Required || reach.place.is_this_machine();
+            assert!(is_safe || is_asked_for, "passwords go in the clear and nobody asked for it");
         }
     }
 }

@@ -44,6 +44,11 @@ pub(super) const WORDS: &[&str] = &[
     "E'\\''",
     "é",
     "$$",
+    "$a$",
+    "/*!",
+    "\r",
+    "UPDATE",
+    "\\",
     "x'00'",
     "orders",
     "id",
@@ -73,25 +78,42 @@ fn shop() -> Connection {
 /// The input is a statement.
 pub(super) fn feed(input: &[u8]) -> Fate {
     let Ok(text) = std::str::from_utf8(input) else { return Fate::refused("no text") };
+    let of_servers = [Dialect::Mysql, Dialect::Postgres].map(|dialect| {
+        Template::parse(text, dialect).map_or_else(
+            |why| words(&why),
+            |template| {
+                whole(&template, text);
+                vec![template.parameters.len().to_string()]
+            },
+        )
+    });
     let template = match Template::parse(text, Dialect::Sqlite) {
         Ok(template) => template,
-        Err(why) => {
-            assert!(!why.is_empty(), "no reason is given");
-            let words: Vec<&str> = why.split(' ').filter(|word| !word.contains(':')).collect();
-            return Fate::refused(words);
-        }
+        Err(why) => return Fate::refused((words(&why), of_servers)),
     };
-    let again = template.render(|index| name(&template.parameters[index]));
-    assert_eq!(again, text, "nothing but parameters is taken out of a statement");
+    whole(&template, text);
     let numbered = template.render(|index| format!("?{}", index + 1));
     let prepared = SHOP.with_borrow(|shop| {
         let statement = shop.prepare(&numbered).ok()?;
         let parameters = statement.parameter_count();
         let same = parameters == template.parameters.len();
         assert!(same, "SQLite finds {parameters} parameters in {numbered:?}");
-        Some(statement.readonly())
+        let only_asks = statement.readonly();
+        assert!(only_asks || !template.only_asks, "{numbered:?} changes rows and seems to ask");
+        Some(only_asks)
     });
-    Fate::taken((template.parameters.len(), prepared))
+    Fate::taken((template.parameters.len(), prepared, of_servers))
+}
+
+fn whole(template: &Template, text: &str) {
+    let again = template.render(|index| name(&template.parameters[index]));
+    assert_eq!(again, text, "nothing but parameters is taken out of a statement");
+}
+
+/// Why a statement is refused, without what is particular to it.
+fn words(why: &str) -> Vec<String> {
+    assert!(!why.is_empty(), "no reason is given");
+    why.split(' ').filter(|word| !word.contains(':')).map(str::to_owned).collect()
 }
 
 fn name(parameter: &Parameter) -> String {
