@@ -26,6 +26,9 @@ APPLIED = "SELECT 1 FROM orders WHERE id = :key AND cancelled_by = :delivery_id"
 SLOW = "SELECT 1 FROM orders WHERE id = :key AND {pause} >= 0"
 NOTE = "INSERT INTO notes (id, note, whole) VALUES (:key, :payload.note, :payload)"
 
+KILLS = 25
+"""How often Duly is killed between the commit and its answer, for each database."""
+
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "docs", "deliveries.md")
 
 HOSTILE = [
@@ -68,8 +71,9 @@ def main():
             for part in (
                 statements_at_the_start, guard_and_steps, a_guard_that_changes_nothing,
                 several_lines, a_deadlock, tables_under_change, permission, out_of_turn, read_only,
-                out_of_connections, kept_connections, the_answer_lost, killed_in_the_middle,
-                hostile_values, keys_of_numbers, slow, away_at_the_start, encryption,
+                out_of_connections, kept_connections, the_answer_lost, killed_before_the_answer,
+                killed_in_the_middle, hostile_values, keys_of_numbers, slow, away_at_the_start,
+                encryption,
             ):
                 print(f"{kind.scheme}: {part.__name__}", flush=True)
                 part(shop)
@@ -444,7 +448,7 @@ def the_answer_lost(shop):
         for is_heard in (True, False, True):
             before, (number,), cuts = shop.stock(), shop.orders(1), proxy.cuts
             paid = shop.orders(1, "paid")[0]
-            proxy.cut_at(b"COMMIT", is_heard)
+            proxy.cut_at(shop.database.commit, is_heard)
             shop.lapse(client, number)
             delivery = shop.expect(client, number, "done")
             shop.suite.equal(proxy.cuts, cuts + 1, "the line was cut")
@@ -458,7 +462,7 @@ def the_answer_lost(shop):
         before, numbers, due = shop.stock(), shop.orders(30), soon(2)
         for number in numbers:
             shop.lapse(client, number, due=due)
-        proxy.cut_at(b"COMMIT", True)
+        proxy.cut_at(shop.database.commit, True)
         attempts = 0
         for number in numbers:
             delivery = shop.expect(client, number, "done")
@@ -466,6 +470,30 @@ def the_answer_lost(shop):
             attempts += delivery["attempts"]
         shop.suite.check(attempts > 50, f"most shared the lost transaction: {attempts} attempts")
         shop.suite.equal(shop.stock() - before, 30, "stock came back once each")
+    server.stop()
+
+
+def killed_before_the_answer(shop):
+    """Duly is killed when the database has committed and before it could hear of it."""
+    proxy = Proxy(shop.database.port)
+    shop.suite.to_stop.append(proxy)
+    server = shop.duly(dsn=shop.database.dsn(port=proxy.port))
+    for _ in range(KILLS):
+        before, (number,), cuts = shop.stock(), shop.orders(1), proxy.cuts
+        proxy.free.clear()
+        proxy.cut_at(shop.database.commit, True)
+        with server.client() as client:
+            shop.lapse(client, number)
+        until(lambda: proxy.cuts > cuts, "the database has committed")
+        shop.suite.equal(shop.order(number)[0], "cancelled", "it has acted")
+        server.kill()
+        proxy.free.set()
+        server.start()
+        with server.client() as client:
+            delivery = shop.expect(client, number, "done")
+            shop.suite.equal(delivery["attempts"], 2, "the second attempt found out")
+            shop.cancelled(delivery, number)
+        shop.suite.equal(shop.stock() - before, 1, "stock came back once")
     server.stop()
 
 

@@ -156,6 +156,8 @@ class Mariadb(Database):
 
     scheme, owner = "mysql", "mysql"
     text, lines = "LONGTEXT", "JSON_TABLE"
+    commit = b"\x03COMMIT"
+    """A commit as it goes over the line."""
     pause = "SLEEP({})"
     waiting = (
         "SELECT CAST(variable_value AS INT) FROM information_schema.global_status"
@@ -240,6 +242,7 @@ class Postgres(Database):
 
     scheme, owner = "postgres", "postgres"
     text, lines = "TEXT", "jsonb_to_recordset"
+    commit = b"COMMIT\0"
     pause = "(SELECT count(*) FROM pg_sleep({}))"
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     locks_rarely = ("SET deadlock_timeout = '30s'",)
@@ -326,14 +329,15 @@ class Proxy:
     """A line to a server that can be cut at a word: just before it is heard, or just after.
 
     `cut` names the word and whether the server still hears it. The line is cut once, without the
-    answer reaching the client; `cuts` counts.
+    answer reaching the client; `cuts` counts. While it is not `free` neither end notices.
     """
 
     def __init__(self, port):
         self.target, self.cut, self.cuts = port, None, 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
-        self.lock = threading.Lock()
+        self.lock, self.free = threading.Lock(), threading.Event()
+        self.free.set()
         threading.Thread(target=self.listen, daemon=True).start()
 
     def cut_at(self, word, is_heard):
@@ -369,6 +373,7 @@ class Proxy:
                         until(lambda: self.cuts > before, "the server has answered")
                     else:
                         self.cuts += 1
+                    self.free.wait()
                     break
                 server.sendall(data)
         except OSError:
