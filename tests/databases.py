@@ -665,7 +665,11 @@ def encryption(shop):
             shop.lapse(client, number)
             shop.failed(client, number, "it refuses the login")
         server.stop()
-        for ca_file, words in [(ours, None), (theirs, "unknownissuer"), (None, "unknownissuer")]:
+        unusable = "tls: its ca_file cannot be used"
+        for ca_file, words in [
+            (ours, None), (theirs, "unknownissuer"), (None, "unknownissuer"),
+            (f"{folder}/ours.key", unusable), (f"{folder}/nothing.pem", unusable),
+        ]:
             if not is_good and ca_file == ours:
                 words = "its certificate is for another name"
             more = f"ca_file = {json.dumps(ca_file)}" if ca_file else ""

@@ -30,6 +30,10 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn open(reach: &Reach, patience: Patience) -> Result<Session, Fault> {
+        if reach.tls != Tls::Off {
+            // The library says less of a file of authorities that it cannot use.
+            tls::config(reach)?;
+        }
         let connection = match connect(reach, reach.tls != Tls::Off).await {
             Err(Error::Driver(DriverError::NoClientSslFlagFromServer))
                 if reach.tls == Tls::Preferred =>

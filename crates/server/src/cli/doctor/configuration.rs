@@ -43,7 +43,10 @@ fn look_at_database(name: &str, database: &Database, findings: &mut Findings) {
         Database::Mysql(reach) | Database::Postgres(reach)
             if reach.tls != Tls::Required && !reach.place.is_this_machine() =>
         {
-            format!("the way to the database {name} may be read along: write tls=required")
+            format!(
+                "the database {name} may be reached without TLS: whoever is between can read and \
+                 change what is asked; write tls=required"
+            )
         }
         Database::Sqlite(_) | Database::Mysql(_) | Database::Postgres(_) => return,
     };
@@ -77,5 +80,31 @@ pub(super) fn look_at_webhook(name: &str, webhook: &Webhook, findings: &mut Find
     if host.is_some_and(|host| !is_here(host)) {
         let text = "its webhook is called without TLS: whoever is between can read the payloads";
         findings.add(Level::Warning, name, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    #[test]
+    fn a_way_to_a_database_that_may_be_listened_to_is_named() {
+        for (dsn, is_named) in [
+            ("mysql://u:p@db.example/shop", false),
+            ("mysql://u:p@db.example/shop?tls=preferred", true),
+            ("postgres://u:p@db.example/shop?sslmode=disable", true),
+            ("postgres://u:p@127.0.0.1/shop", false),
+            ("postgres://u:p@/shop?host=/run/postgresql", false),
+            ("sqlite:///no/such/file", true),
+        ] {
+            let text = format!("[databases.shop]\ndsn = \"{dsn}\"\n");
+            let settings = Settings::parse("duly.toml", &text, &Environment::default(), &[]);
+            let mut findings = Findings::default();
+            look(&settings.expect("a good DSN"), &mut findings);
+            let named = findings.0.iter().any(|finding| finding.text.contains("the database shop"));
+            assert_eq!(named, is_named, "{dsn}");
+            assert_eq!(findings.worst() == Level::Warning, is_named, "{dsn}");
+        }
     }
 }
