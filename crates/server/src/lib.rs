@@ -17,3 +17,4 @@ pub mod outbox;
 pub mod policy;
 pub mod run;
 pub mod units;
+pub mod watch;

@@ -30,9 +30,11 @@ use crate::handle::Handle;
 use crate::listen::http::{self, HttpSettings, Secrets};
 use crate::metrics::Metrics;
 use crate::outbox::{Outboxes, Perform};
+use crate::watch::Watches;
 
 pub use crate::deliver::{BadSetting, LAUNCH, hindrance, launch};
 pub use crate::driver::examine::{Examination, examine};
+pub use crate::watch::BadWatch;
 
 /// How long attempts under way may take to end when the server stops.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(20);
@@ -89,6 +91,7 @@ pub struct Server {
     listening: Vec<task::JoinHandle<()>>,
     deliverers: Deliverers,
     outboxes: Outboxes,
+    watches: Watches,
     driver: JoinHandle<()>,
 }
 
@@ -118,6 +121,14 @@ impl Server {
         let deliverers =
             Deliverers::start(handle.clone(), &deliver_settings(&settings), running.attempts)
                 .await?;
+        let watches = Watches::start(
+            &handle,
+            &settings.data,
+            &settings.databases,
+            &settings.watches,
+            &metrics,
+        )
+        .await?;
         let (stopping, stopped) = watch::channel(false);
         let outboxes = Outboxes::start(
             &settings.outboxes,
@@ -136,6 +147,7 @@ impl Server {
             listening: Vec::new(),
             deliverers,
             outboxes,
+            watches,
             driver: running.ended,
         };
         let routers = http::routers(
@@ -191,6 +203,7 @@ impl Server {
             }
         }
         self.outboxes.stopped().await;
+        self.watches.stop().await;
         self.deliverers.stop(LAST_ATTEMPTS).await;
         self.handle.stop();
         let driver = self.driver;

@@ -6,7 +6,7 @@
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use crate::run::BadSetting;
+use crate::run::{BadSetting, BadWatch};
 
 /// An exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Exit {
                     _ => {}
                 }
             }
-            if cause.is::<BadSetting>() {
+            if cause.is::<BadSetting>() || cause.is::<BadWatch>() {
                 return Exit::BadConfig;
             }
             if let Some(fault) = cause.downcast_ref::<std::io::Error>() {

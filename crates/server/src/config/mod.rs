@@ -13,6 +13,7 @@ mod size;
 #[cfg(test)]
 mod tests;
 mod typed;
+mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,6 +27,7 @@ use duly_engine::queue::{Policy, Target};
 
 pub use environment::Environment;
 pub use exec::{ExecAction, ExecLimits};
+pub use watches::{Watch, WatchDue, WatchStart};
 
 use document::{Document, Override};
 use typed::Typed;
@@ -67,8 +69,10 @@ pub struct Settings {
     pub outboxes: BTreeMap<String, Outbox>,
     /// Named commands of `exec` targets.
     pub exec: BTreeMap<String, ExecAction>,
-    /// Queues declared in the configuration.
+    /// Queues declared in the configuration, those of the watches among them.
     pub queues: BTreeMap<QueueName, Policy>,
+    /// Tables that are watched, by the name of the queue that their rows are in.
+    pub watches: BTreeMap<QueueName, Watch>,
 }
 
 /// How watch links are signed and written.
@@ -207,6 +211,8 @@ impl fmt::Debug for Secret {
 /// What a lapse does in a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqlAction {
+    /// Where it stands in the configuration: `sql.cancel-order`.
+    pub place: String,
     /// The name of the database, which is one of [`Settings::databases`].
     pub database: String,
     /// Statements of one transaction, at least one; the first is the guard.
@@ -245,6 +251,7 @@ impl Default for Settings {
             outboxes: BTreeMap::new(),
             exec: BTreeMap::new(),
             queues: BTreeMap::new(),
+            watches: BTreeMap::new(),
         }
     }
 }

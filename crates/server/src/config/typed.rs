@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::document::Document;
 use super::exec::ExecForm;
+use super::watches::{self, WatchForm};
 use super::{
     BadConfig, ClockSource, Database, Journal, Links, Log, LogFormat, Outbox, Settings, SqlAction,
     dsn, size, table_of,
@@ -51,6 +52,8 @@ pub(super) struct Typed {
     exec: BTreeMap<String, ExecForm>,
     #[serde(default)]
     queues: BTreeMap<String, PolicyText>,
+    #[serde(default)]
+    watches: BTreeMap<String, WatchForm>,
 }
 
 #[derive(Default, Deserialize)]
@@ -232,7 +235,7 @@ impl Typed {
         }
         for (name, form) in self.sql {
             let action = form
-                .mean(&settings.databases)
+                .mean(&name, &settings.databases)
                 .map_err(|(key, why)| document.complain(&["sql", &name, key], why))?;
             settings.sql.insert(name, action);
         }
@@ -247,6 +250,7 @@ impl Typed {
                 form.mean().map_err(|(key, why)| document.complain(&["exec", &name, key], why))?;
             settings.exec.insert(name, action);
         }
+        watches::mean(self.watches, &self.queues, &mut settings, document)?;
         let tables = settings.tables();
         for (name, form) in self.queues {
             let queue = QueueName::new(&name)
@@ -264,7 +268,8 @@ impl Typed {
                 let why = format!("there is no [{table}] in the configuration");
                 return Err(document.complain(&["queues", &name, "target"], why));
             }
-            settings.queues.insert(queue, policy);
+            // The queue of a watch is there already, with the watch's target.
+            settings.queues.entry(queue).or_insert(policy);
         }
         settings.limits.auto_create_queues = settings.queues.is_empty();
         Ok(settings)
@@ -422,7 +427,7 @@ impl DatabaseForm {
 }
 
 impl SqlForm {
-    fn mean(self, databases: &BTreeMap<String, Database>) -> Result<SqlAction, Wrong> {
+    fn mean(self, name: &str, databases: &BTreeMap<String, Database>) -> Result<SqlAction, Wrong> {
         if !databases.contains_key(&self.database) {
             let why = format!("there is no [databases.{}] in the configuration", self.database);
             return Err(("database", why));
@@ -430,7 +435,12 @@ impl SqlForm {
         if self.steps.is_empty() || self.steps.iter().any(|step| step.trim().is_empty()) {
             return Err(("steps", "has at least one statement, and none is empty".to_owned()));
         }
-        Ok(SqlAction { database: self.database, steps: self.steps, applied: self.applied })
+        Ok(SqlAction {
+            place: format!("sql.{name}"),
+            database: self.database,
+            steps: self.steps,
+            applied: self.applied,
+        })
     }
 }
 

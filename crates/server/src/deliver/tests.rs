@@ -117,6 +117,7 @@ async fn a_webhook_into_this_machine_is_refused_unless_it_is_allowed() {
 #[tokio::test]
 async fn a_bad_setting_is_named() {
     let action = |database: &str, steps: &[&str]| SqlAction {
+        place: "sql.cancel_order".to_owned(),
         database: database.to_owned(),
         steps: steps.iter().map(|&step| step.to_owned()).collect(),
         applied: None,

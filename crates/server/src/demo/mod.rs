@@ -61,6 +61,7 @@ fn declared(mut settings: Settings, data: PathBuf, database: PathBuf) -> anyhow:
     settings.journal.keep = 64 << 20;
     settings.databases = BTreeMap::from([("shop".to_owned(), Database::Sqlite(database))]);
     let action = SqlAction {
+        place: format!("sql.{ACTION}"),
         database: "shop".to_owned(),
         steps: STEPS.map(str::to_owned).to_vec(),
         applied: Some(APPLIED.to_owned()),

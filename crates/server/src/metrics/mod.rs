@@ -5,6 +5,7 @@
 //! label with a million values would sink the Prometheus that asks.
 
 mod outboxes;
+mod watches;
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ const SYNC: &[u64] = &[
 ];
 
 pub use self::outboxes::{OutboxFigures, Outboxes};
+pub use watches::{Drift, Trouble, WatchFigures, Watches};
 
 type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge>;
@@ -109,6 +111,7 @@ pub struct Metrics {
     journal_bytes: Counter,
     clock_sets: Counter,
     outboxes: Outboxes,
+    watches: Watches,
 }
 
 impl Default for Metrics {
@@ -119,6 +122,7 @@ impl Default for Metrics {
             journal_bytes: Counter::default(),
             clock_sets: Counter::default(),
             outboxes: Outboxes::default(),
+            watches: Watches::default(),
         }
     }
 }
@@ -182,6 +186,11 @@ impl Metrics {
         &self.outboxes
     }
 
+    /// How the table watches are.
+    pub fn watches(&self) -> &Watches {
+        &self.watches
+    }
+
     /// How late deadlines lapsed since the process began.
     pub fn lateness(&self) -> Lateness {
         let of_micros = |micros: u64| Span::from_millis(micros.div_ceil(1_000));
@@ -212,6 +221,7 @@ impl Metrics {
         }
         register_server(&mut registry, health);
         self.outboxes.register(&mut registry);
+        self.watches.register(&mut registry, engine.map(|(clock, _)| clock.now));
         let seconds = || Unit::Seconds;
         registry.register_with_unit(
             "lateness",

@@ -4,7 +4,7 @@
 //! of Duly and of the process in between: the row is there or the order is not. A row is a line of
 //! `POST /v1/batch` in columns. Duly reads the rows in their order, carries them out as that call
 //! does, and lets them go; what was refused stays, with the answer in its last column. A crash
-//! between carrying out and letting go repeats the row and not what it did ([`round`]).
+//! between carrying out and letting go repeats the row and not what it did (`round`).
 //!
 //! One task an outbox: it looks once a period, and at once again while there is more. A database that
 //! does not answer is asked again, ever more seldom; nothing is lost meanwhile, for it lies there.

@@ -14,6 +14,8 @@ use std::fmt;
 use duly_engine::limits::HORIZON;
 use duly_engine::time::{Span, Time};
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimeParser;
+use jiff::tz::TimeZone;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
@@ -130,6 +132,13 @@ pub fn instant(text: &str) -> Result<Time, BadUnit> {
         Ok(millis) => instant_from_millis(millis),
         Err(_) => parse_instant(text),
     }
+}
+
+/// The zone that an operator names: `UTC`, `Europe/Berlin`, `+02:00`.
+pub fn time_zone(name: &str) -> Result<TimeZone, String> {
+    DateTimeParser::new().parse_time_zone(name).map_err(|_| {
+        format!("{name:?} is no time zone; write UTC, a name such as Europe/Berlin, or +02:00")
+    })
 }
 
 /// An instant as the API shows it: RFC 3339, UTC, milliseconds (`2026-11-22T12:30:00.000Z`).

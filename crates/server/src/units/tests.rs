@@ -2,7 +2,7 @@
 
 use duly_engine::time::{Span, Time};
 
-use super::{WrittenDuration, WrittenInstant, duration, instant, show_instant};
+use super::{WrittenDuration, WrittenInstant, duration, instant, show_instant, time_zone};
 
 fn json_duration(json: &str) -> Result<Span, super::BadUnit> {
     serde_json::from_str::<WrittenDuration>(json).expect("any JSON is taken").span()
@@ -128,5 +128,16 @@ fn a_duration_shown_is_read_back() {
     for millis in [0, 1, 90_000, 5_400_000, 86_400_001] {
         let span = Span::from_millis(millis);
         assert_eq!(duration(&span.to_string()), Ok(span));
+    }
+}
+
+#[test]
+fn a_zone_is_a_name_or_an_offset_and_needs_no_files() {
+    for name in ["UTC", "Europe/Berlin", "America/New_York", "+02:00", "-05:30"] {
+        assert!(time_zone(name).is_ok(), "{name}");
+    }
+    for name in ["", "Berlin", "Europe/Nowhere", "2 o'clock"] {
+        let why = time_zone(name).expect_err("there is no such zone");
+        assert!(why.contains("Europe/Berlin"), "{why}");
     }
 }

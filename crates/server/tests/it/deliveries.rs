@@ -97,6 +97,7 @@ impl Place {
             ..Policy::default()
         };
         let action = SqlAction {
+            place: "sql.cancel".to_owned(),
             database: "shop".to_owned(),
             steps: vec![
                 "UPDATE orders SET status='cancelled', by=:delivery_id

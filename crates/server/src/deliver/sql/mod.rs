@@ -63,7 +63,7 @@ impl Databases {
     ) -> Result<Databases, BadSetting> {
         let mut of_database: BTreeMap<&str, Vec<(&String, Action)>> = BTreeMap::new();
         for (name, action) in settings {
-            let checked = read(name, action, databases)?;
+            let checked = read(action, databases)?;
             of_database.entry(&action.database).or_default().push((name, checked));
         }
         let mut actions = HashMap::new();
@@ -136,23 +136,20 @@ pub(super) fn check(
     databases: &BTreeMap<String, Database>,
     settings: &BTreeMap<String, SqlAction>,
 ) -> Result<(), BadSetting> {
-    settings.iter().try_for_each(|(name, action)| read(name, action, databases).map(drop))
+    settings.values().try_for_each(|action| read(action, databases).map(drop))
 }
 
 /// Reads the statements of an action.
-fn read(
-    name: &str,
-    action: &SqlAction,
-    databases: &BTreeMap<String, Database>,
-) -> Result<Action, BadSetting> {
+fn read(action: &SqlAction, databases: &BTreeMap<String, Database>) -> Result<Action, BadSetting> {
+    let place = &action.place;
     let bad = |key: String, why: String| Err(BadSetting { key, why });
     let Some(database) = databases.get(&action.database) else {
         let why = format!("there is no [databases.{}]", action.database);
-        return bad(format!("sql.{name}.database"), why);
+        return bad(format!("{place}.database"), why);
     };
     if action.steps.is_empty() {
         let why = "needs at least one statement, the guard".to_owned();
-        return bad(format!("sql.{name}.steps"), why);
+        return bad(format!("{place}.steps"), why);
     }
     let dialect = Dialect::of(database);
     let template = |setting: &str, text: &str| match Template::parse(text, dialect) {
@@ -166,13 +163,13 @@ fn read(
     };
     let mut steps = Vec::with_capacity(action.steps.len());
     for (index, text) in action.steps.iter().enumerate() {
-        let setting = format!("sql.{name}.steps[{index}]");
+        let setting = format!("{place}.steps[{index}]");
         let template = template(&setting, text)?;
         steps.push(statement(setting, template));
     }
     let mut applied = None;
     if let Some(text) = &action.applied {
-        let setting = format!("sql.{name}.applied");
+        let setting = format!("{place}.applied");
         let template = template(&setting, text)?;
         if !template.only_asks {
             return bad(setting, "changes rows; it must only ask".to_owned());

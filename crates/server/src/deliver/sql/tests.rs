@@ -78,6 +78,7 @@ impl Shop {
         applied: Option<&str>,
     ) -> Result<Databases, BadSetting> {
         let action = SqlAction {
+            place: "sql.cancel".to_owned(),
             database: "shop".to_owned(),
             steps: steps.iter().map(|&step| step.to_owned()).collect(),
             applied: applied.map(str::to_owned),

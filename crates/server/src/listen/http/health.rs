@@ -15,6 +15,7 @@ use super::Api;
 use super::problem::{NOT_READY, Problem, STALLED, STOPPING};
 use super::reply::json;
 use super::stats;
+use crate::metrics::Metrics;
 
 /// The process lives.
 #[derive(Serialize, ToSchema)]
@@ -34,6 +35,20 @@ pub(super) struct ReadyReply {
     spare_segments: usize,
     /// Final records on their way to the archive.
     archive_lag: u64,
+    /// Table watches that are held up; the server itself is ready all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    held_up: Vec<HeldUpWatch>,
+}
+
+/// A table watch that something keeps from its work.
+#[derive(Serialize, ToSchema)]
+pub(super) struct HeldUpWatch {
+    /// Its name.
+    watch: String,
+    /// What it is, stable: `watch_database_away`, `watch_clock_mismatch`, …
+    code: &'static str,
+    /// The same for people.
+    why: String,
 }
 
 /// The process lives.
@@ -73,8 +88,18 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<Response, Problem> {
         status: "ready",
         spare_segments: health.spare_segments,
         archive_lag: health.archive_lag,
+        held_up: held_up(&api.metrics),
     };
     Ok(json(StatusCode::OK, &reply))
+}
+
+fn held_up(metrics: &Metrics) -> Vec<HeldUpWatch> {
+    let all = metrics.watches().all().into_iter();
+    let held_up = all.filter_map(|(watch, figures)| {
+        let trouble = figures.trouble?;
+        Some(HeldUpWatch { watch, code: trouble.code(), why: trouble.sentence() })
+    });
+    held_up.collect()
 }
 
 /// Figures in Prometheus' text form.

@@ -1,0 +1,132 @@
+//! What a watch must know after a restart, in one small file of the data directory.
+//!
+//! Where it began, up to when every row has been seen, and whether the table's times have been seen
+//! to fit the clock. The deadlines themselves remember the rest. A bookmark that is older than it
+//! might be costs a wider reading and nothing else, so it is written seldom; its beginning is
+//! written before the first row is armed. It is replaced as a whole, never changed in place, and one
+//! that cannot be read stops the start: to begin anew by itself would be to forget where it began.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use duly_engine::id::QueueName;
+use duly_engine::time::{Span, Time};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Watch, WatchStart};
+
+/// What a restart begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bookmark {
+    /// Which table, and how it is read: with another one it is another watch.
+    table: String,
+    /// What the configuration said about where to begin.
+    start_said: String,
+    /// Rows created before this are left alone, in milliseconds since 1970.
+    #[serde(with = "millis")]
+    pub(super) start: Time,
+    /// Every row created and committed before this has been seen.
+    #[serde(with = "millis")]
+    pub(super) covered: Time,
+    /// The table's times have been seen to fit the server's clock.
+    pub(super) agreed: bool,
+}
+
+mod millis {
+    use super::{Deserialize, Time};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+    pub(super) fn serialize<S: serde::Serializer>(at: &Time, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(at.millis())
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Time, D::Error> {
+        u64::deserialize(from).map(Time::from_millis)
+    }
+}
+
+/// Columns with whole seconds would miss what was created in the second of the start.
+const SECOND: Span = Span::from_secs(1);
+
+impl Bookmark {
+    /// Of a first start, now.
+    pub(super) fn first(rules: &Watch, now: Time) -> Bookmark {
+        let start = match rules.start {
+            WatchStart::Now => now.minus(SECOND),
+            WatchStart::All => Time::ZERO,
+            WatchStart::At(at) => at,
+        };
+        Bookmark {
+            table: identity(rules),
+            start_said: said(rules),
+            start,
+            covered: start,
+            agreed: false,
+        }
+    }
+
+    /// Is it about this watch, as the configuration has it now?
+    fn is_of(&self, rules: &Watch) -> bool {
+        self.table == identity(rules) && self.start_said == said(rules)
+    }
+}
+
+/// Which rows are meant: another table, column or zone is another watch.
+fn identity(rules: &Watch) -> String {
+    let zone =
+        rules.time_zone.iana_name().map_or_else(|| format!("{:?}", rules.time_zone), str::to_owned);
+    let parts = [&rules.database, &rules.table, &rules.key, &rules.created, &zone];
+    format!("{parts:?}")
+}
+
+fn said(rules: &Watch) -> String {
+    match rules.start {
+        WatchStart::Now => "now".to_owned(),
+        WatchStart::All => "all".to_owned(),
+        WatchStart::At(at) => at.millis().to_string(),
+    }
+}
+
+/// The file of one watch.
+#[derive(Clone, Debug)]
+pub(super) struct BookmarkFile(PathBuf);
+
+impl BookmarkFile {
+    /// In this data directory.
+    pub(super) fn of(data: &Path, watch: &QueueName) -> BookmarkFile {
+        BookmarkFile(data.join("watches").join(format!("{watch}.json")))
+    }
+
+    /// What it says about this watch; none at a first start, or when the watch has become another.
+    pub(super) fn read(&self, rules: &Watch) -> io::Result<Option<Bookmark>> {
+        let text = match fs::read(&self.0) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let bookmark: Bookmark = serde_json::from_slice(&text)
+            .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        Ok(Some(bookmark).filter(|bookmark| bookmark.is_of(rules)))
+    }
+
+    /// Replaces it, durably.
+    pub(super) fn write(&self, bookmark: &Bookmark) -> io::Result<()> {
+        let folder = self.0.parent().expect("it lies in a folder of the data directory");
+        fs::create_dir_all(folder)?;
+        let new = self.0.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(&serde_json::to_vec_pretty(bookmark).expect("it is plain JSON"))?;
+        file.sync_all()?;
+        fs::rename(&new, &self.0)?;
+        File::open(folder)?.sync_all()?;
+        let above = folder.parent().expect("the data directory is above");
+        File::open(above)?.sync_all()
+    }
+
+    /// Where it is, for a message.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}

@@ -1,0 +1,143 @@
+//! Table watches: the rows of somebody's table as deadlines, not one line of that somebody's code
+//! changed.
+//!
+//! A shop has a table of orders. A row is *open* while a condition holds (`status = 'unpaid'`), was
+//! created at some time and is due some time later. A watch reads new open rows and makes each of
+//! them an ordinary deadline in the queue of its own name (it *arms* them). From then on everything
+//! is as it is for deadlines that came over HTTP: they can be seen, extended and settled, they lapse
+//! to the millisecond, and the queue's target acts: a guarded `UPDATE` in the same table, or a
+//! webhook into the shop's own code.
+//!
+//! What makes that sound:
+//!
+//! - **The guard decides.** Between the last reading of a row and the action there is always a
+//!   moment in which somebody may pay. The watch decides when to ask, never whether to cancel.
+//! - **The deadline remembers.** Each carries a mark of its row: when it was created and when it is
+//!   due. So nothing has to be remembered twice; a restart, a lost bookmark or a second reading of
+//!   the same row cost time and change nothing, because arming a row again finds its deadline.
+//! - **Late commits are looked for.** A transaction may commit a row that says it was created
+//!   earlier than the last one seen. Every look goes back over an overlap, and a reconciliation
+//!   finds what came later still.
+//! - **The table's clock is not trusted.** Text without a zone, read in the wrong one, would make
+//!   every order hours early. Nothing is armed until some row was seen at the time it says it was
+//!   created, and rows that cannot be end that trust.
+//! - **Too much is a sign.** More than `max_per_minute` is not done but told.
+//!
+//! Inside, a stepped `watcher` is told the time and what came back, and says what is next; it has no
+//! connection and no clock, and its stories are tested without either. `look`, `recheck` and `sweep`
+//! are its three duties, `compare` is the one judgement that they share, `stamp` reads times, `row`
+//! is what passes between them. Around it `task` does what it says, over the one connection that
+//! each watch has; `catalogue` and `table` know the database's words; `bookmark` is the little that
+//! must outlive the process.
+//!
+//! It never meets a listener or a deliverer, it writes to no table, and it knows no column that the
+//! operator has not named.
+
+mod bookmark;
+mod catalogue;
+mod compare;
+mod look;
+mod pace;
+mod recheck;
+mod row;
+mod stamp;
+mod sweep;
+mod table;
+mod task;
+#[cfg(test)]
+mod tests;
+mod watcher;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use duly_engine::id::QueueName;
+use tokio::task::JoinSet;
+
+use self::bookmark::BookmarkFile;
+use self::task::{Obstacle, Task, Way};
+use self::watcher::Watcher;
+use crate::config::{Database, Watch};
+use crate::handle::Handle;
+use crate::metrics::Metrics;
+
+/// A watch that cannot be started as the configuration has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadWatch {
+    /// Its place in the configuration: `watches.shop-orders.key`.
+    pub key: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl fmt::Display for BadWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.why)
+    }
+}
+
+impl std::error::Error for BadWatch {}
+
+/// The watches at work. Dropping it ends them at once, which loses nothing.
+pub struct Watches {
+    tasks: JoinSet<()>,
+}
+
+impl Watches {
+    /// Looks at every table and begins to watch it. A database that cannot be reached yet is no
+    /// error; one that says that a watch does not fit its table is.
+    pub async fn start(
+        handle: &Handle,
+        data: &Path,
+        databases: &BTreeMap<String, Database>,
+        watches: &BTreeMap<QueueName, Watch>,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Watches> {
+        let mut tasks = JoinSet::new();
+        for (name, rules) in watches {
+            let database = databases.get(&rules.database).ok_or_else(|| BadWatch {
+                key: format!("watches.{name}.database"),
+                why: format!("there is no [databases.{}]", rules.database),
+            })?;
+            let way = match Way::open(database, rules).await {
+                Ok(way) => Some(way),
+                Err(Obstacle::Wrong((key, why))) => {
+                    return Err(BadWatch { key: format!("watches.{name}.{key}"), why }.into());
+                }
+                Err(Obstacle::Fault(fault)) => {
+                    tracing::warn!(
+                        watch = name.as_str(),
+                        error = %fault,
+                        "the database of a watch cannot be used yet; it is tried again until it can"
+                    );
+                    None
+                }
+            };
+            let file = BookmarkFile::of(data, name);
+            let bookmark = file.read(rules).map_err(|error| {
+                anyhow::Error::from(error).context(format!("cannot read {}", file.path().display()))
+            })?;
+            let mut stepped = Watcher::new(name.clone(), rules.clone(), bookmark);
+            if let Some(way) = &way {
+                stepped.read_in(way.table.zone(rules));
+            }
+            let task = Task {
+                handle: handle.clone(),
+                watcher: stepped,
+                database: database.clone(),
+                rules: rules.clone(),
+                file,
+                metrics: metrics.clone(),
+                way,
+            };
+            tasks.spawn(task.run());
+        }
+        Ok(Watches { tasks })
+    }
+
+    /// Ends them all; what they were about to do they do after the next start.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
