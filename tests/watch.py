@@ -1,20 +1,26 @@
 #!/usr/bin/env python3
 """The table watch on a shop's own table: not one line of the shop knows Duly.
 
-The shop is a SQLite file that this suite writes as a shop would, with payments that race the
-cancellation; the server watches it. What is checked is the shop's table: each unpaid order is
-cancelled once, its stock given back once, no paid one is touched and nothing comes early. Then the
-first start on old rows, transactions that commit late, rows that change, go or are paid, names and
-values that mean harm, and a server that is killed again and again between action and answer.
+The shop is a SQLite file that this suite writes as a shop would (at the end also a private MariaDB
+and a private PostgreSQL), with payments that race the cancellation; the server watches it. What is
+checked is the shop's table: each unpaid order is cancelled once, its stock given back once, no paid
+one is touched and nothing comes early. Then the first start on old rows, transactions that commit
+late, rows that change, go or are paid, names and values that mean harm, and a server that is killed
+again and again between action and answer.
 """
 
 import datetime
+import os
 import random
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
+import zoneinfo
 
 from blackbox import Suite, now_ms, until
+from peers.database import USER, Mariadb, Postgres, Session
 
 ORDERS = 20_000
 """Rows in the table of the large run."""
@@ -27,16 +33,14 @@ KILLS = 8
 
 
 def main():
-    with Suite("watch", floor=9_000) as suite:
-        first_start(suite)
-        large(suite)
-        rows_change(suite)
-        late_commits(suite)
-        another_zone(suite)
-        hostile(suite)
-        observe(suite)
-        mistakes(suite)
-        killed(suite)
+    parts = [first_start, large, rows_change, late_commits, another_zone, hostile, observe, mistakes,
+             command_line, killed, mariadb, postgres]
+    named = sys.argv[2:]
+    with Suite("watch", floor=1 if named else 12_000) as suite:
+        for part in parts:
+            if not named or part.__name__ in named:
+                print(part.__name__, flush=True)
+                part(suite)
 
 
 def text(ms):
@@ -383,6 +387,7 @@ def observe(suite):
 def mistakes(suite):
     """What does not fit the table is said at the start, by its key."""
     shop = Shop(suite, "mistakes")
+    shop.write("CREATE TABLE unindexed AS SELECT * FROM orders")
     good = shop.config()
     for was, instead, key in (
         ('key = "id"', 'key = "ident"', "watches.shop-orders.key"),
@@ -397,6 +402,7 @@ def mistakes(suite):
          "watches.shop-orders.action.sql.steps[0]"),
         ('due = "pay_before"', "", "watches.shop-orders.delay"),
         ('mode = "act"', 'mode = "kill"', "watches.shop-orders.mode"),
+        ('table = "orders"', 'table = "unindexed"', "watches.shop-orders.allow_scan"),
     ):
         suite.check(was in good, f"{was} stands in the configuration")
         server = suite.server(f"mistake-{key}", good.replace(was, instead), wait=False)
@@ -404,6 +410,48 @@ def mistakes(suite):
         said = server.said()
         suite.equal(status, 78, f"{instead or was}: {said[-300:]}")
         suite.check(key in said, f"{key} is named in {said[-300:]}")
+    index = 'CREATE INDEX "duly_unindexed" ON "unindexed" ("status", "created_at")'
+    suite.check(index in said, f"the index to create is in {said[-500:]}")
+    shop.write(index + "; CREATE UNIQUE INDEX ids ON unindexed (id)")
+    suite.server("indexed", good.replace('table = "orders"', 'table = "unindexed"')).stop()
+
+
+def command_line(suite):
+    """`duly init` writes a watch that works, and `duly watch check` says what it would do."""
+    shop = Shop(suite, "cli")
+
+    def duly(*words, status=0):
+        said = subprocess.run([suite.binary, *words], capture_output=True, text=True, check=False,
+                              cwd=suite.directory, env={**os.environ, "SHOP_DSN": "x"})
+        suite.equal(said.returncode, status, f"duly {' '.join(words)}: {said.stderr[-300:]}")
+        return said.stdout + said.stderr
+
+    now = now_ms()
+    shop.place(*((n, now - 7_200_000, now - 60_000) for n in range(3)))
+    shop.place(*((10 + n, now - 1_000, now + 3_600_000) for n in range(11)))
+    before = shop.ask("SELECT * FROM orders ORDER BY id")
+    file = suite.path("init.toml")
+    with open(file, "w", encoding="utf-8") as out:
+        out.write(duly("init", f"sqlite://{shop.path}", "orders"))
+    told = duly("watch", "check", "--config", file, "--data", suite.path("init"))
+    suite.check("shop-orders: 14 open, 3 overdue, 0 would get a deadline" in told, told)
+    suite.check("it only observes" in told, told)
+    with open(file, encoding="utf-8") as old:
+        wide = old.read().replace('mode = "observe"', 'mode = "observe"\nstart = "all"')
+    with open(file, "w", encoding="utf-8") as out:
+        out.write(wide)
+    told = duly("watch", "check", "--config", file, "--data", suite.path("init"))
+    suite.check("14 would get a deadline" in told, told)
+    suite.equal(shop.ask("SELECT * FROM orders ORDER BY id"), before, "the table")
+    server = suite.server("init", wide)
+    with server.client() as client:
+        until(lambda: armed(client, 20), "the watch that was written works")
+    server.stop()
+    told = duly("init", f"sqlite://{shop.path}", "no_such_table", status=1)
+    suite.check("no_such_table" in told, told)
+    shop.write("UPDATE orders SET created_at = 'soon' WHERE id = 10")
+    told = duly("watch", "check", "--config", file)
+    suite.check('no deadline can be made of 1: created "soon"' in told, told)
 
 
 def killed(suite):
@@ -441,6 +489,158 @@ def killed(suite):
                 record = until(ended, f"the delivery of {key} ends")
                 suite.equal(record["delivery"]["state"], "done", f"the delivery of {key}")
     server.stop()
+
+
+COLUMNS = {
+    # How a shop may write its times, by database: the column's type, what is written for an instant
+    # in milliseconds, and what the configuration says about the zone.
+    Mariadb: {
+        "local": ("DATETIME(3)", lambda ms: local(ms), 'time_zone = "Europe/Berlin"'),
+        "whole": ("DATETIME", lambda ms: text(ms)[:-4], 'time_zone = "UTC"'),
+        "zoned": ("TIMESTAMP(3) NULL", lambda ms: text(ms), ""),
+        "number": ("BIGINT", lambda ms: str(ms // 1000), ""),
+        "words": ("VARCHAR(40)", lambda ms: text(ms), 'time_zone = "UTC"'),
+    },
+    Postgres: {
+        "local": ("TIMESTAMP", lambda ms: local(ms), 'time_zone = "Europe/Berlin"'),
+        "whole": ("TIMESTAMP(0)", lambda ms: text(ms)[:-4], 'time_zone = "UTC"'),
+        "zoned": ("TIMESTAMPTZ", lambda ms: text(ms) + "+00", ""),
+        "number": ("BIGINT", lambda ms: str(ms), ""),
+        "words": ("TEXT", lambda ms: text(ms), 'time_zone = "UTC"'),
+    },
+}
+
+
+def local(ms):
+    """An instant as a shop in Berlin writes it."""
+    at = datetime.datetime.fromtimestamp(ms / 1000, zoneinfo.ZoneInfo("Europe/Berlin"))
+    return at.strftime("%Y-%m-%d %H:%M:%S.") + f"{ms % 1000:03d}"
+
+
+def mariadb(suite):
+    """MariaDB."""
+    server_of(suite, Mariadb)
+
+
+def postgres(suite):
+    """PostgreSQL."""
+    server_of(suite, Postgres)
+
+
+def server_of(suite, kind):
+    """The same on a real server, for every way in which a shop may write its times."""
+    database = kind()
+    suite.to_stop.append(database)
+    database.make()
+    database.run("CREATE TABLE restocks (at_ms BIGINT NOT NULL, id VARCHAR(64) NOT NULL)",
+                 f"GRANT INSERT ON restocks TO {USER}")
+    now_in_ms = {
+        Mariadb: "ROUND(UNIX_TIMESTAMP(SYSDATE(3)) * 1000)",
+        Postgres: "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+    }[kind]
+    config, shops = f'[databases.shop]\ndsn = "{database.dsn()}"\n', COLUMNS[kind]
+    for name, (type_, _, zone) in shops.items():
+        database.run(
+            f"CREATE TABLE {name}_orders (id BIGINT PRIMARY KEY, created {type_}, due {type_},"
+            " status VARCHAR(20) NOT NULL, cancelled_by VARCHAR(64))",
+            f"CREATE INDEX {name}_open ON {name}_orders (status, created)",
+            f"GRANT SELECT, UPDATE ON {name}_orders TO {USER}",
+        )
+        config += f"""
+[watches.{name}]
+database = "shop"
+table = "{name}_orders"
+key = "id"
+created = "created"
+due = "due"
+open = "status = 'unpaid'"
+outcome = "status"
+mode = "act"
+reconcile = "2s"
+{zone}
+[watches.{name}.action.sql]
+steps = [
+  "UPDATE {name}_orders SET status = 'cancelled', cancelled_by = :delivery_id WHERE id = :key AND status = 'unpaid'",
+  "INSERT INTO restocks (at_ms, id) VALUES ({now_in_ms}, :key)",
+]
+applied = "SELECT 1 FROM {name}_orders WHERE id = :key AND cancelled_by = :delivery_id"
+"""
+    server = suite.server(f"server-{database.scheme}", config)
+    numbers, dues = iter(range(1, 1_000_000)), {}
+
+    def place(name, due_in, count=1, session=database):
+        """Orders of one of the shops; their numbers."""
+        write, placed = shops[name][1], []
+        for _ in range(count):
+            number, now = next(numbers), now_ms()
+            dues[number] = now + due_in
+            session.run(f"INSERT INTO {name}_orders (id, created, due, status) VALUES"
+                        f" ({number}, '{write(now)}', '{write(now + due_in)}', 'unpaid')")
+            placed.append(number)
+        return placed
+
+    def status(name, number):
+        found = database.rows(f"SELECT status FROM {name}_orders WHERE id = {number}")
+        return found[0][0] if found else None
+
+    with server.client() as client:
+        def record(name, number):
+            return client.read(name, number) or {}
+
+        for name in shops:
+            unpaid, paid = place(name, 6_000, 20), place(name, 6_000, 5)
+            moved, deleted = place(name, 3_600_000, 2), place(name, 3_600_000, 1)
+            for number in unpaid + paid + moved + deleted:
+                until(lambda: record(name, number), f"{name} {number} has a deadline")
+            for number in paid:
+                database.run(f"UPDATE {name}_orders SET status = 'paid' WHERE id = {number}")
+            write = shops[name][1]
+            dues[moved[0]] = now_ms() + 3_000
+            database.run(f"UPDATE {name}_orders SET due = '{write(dues[moved[0]])}' WHERE id = {moved[0]}")
+            database.run(f"DELETE FROM {name}_orders WHERE id = {deleted[0]}")
+            for number in unpaid + moved[:1]:
+                until(lambda: status(name, number) == "cancelled", f"{name} {number} is cancelled")
+            for number in paid:
+                until(lambda: record(name, number).get("outcome") == "paid", f"{name} {number}: paid")
+                suite.equal(status(name, number), "paid", f"{name} {number}")
+            gone = lambda: record(name, deleted[0]).get("outcome") == "deleted"
+            until(gone, f"{name}: the deleted one is settled")
+            suite.equal(status(name, moved[1]), "unpaid", f"{name}: one that is not due")
+        # A transaction that began five seconds ago.
+        with Session(database) as session:
+            session.run("BEGIN")
+            late = place("whole", 9_000, 5, session)
+            began = now_ms()
+            until(lambda: now_ms() - began >= 5_000, "five seconds pass")
+            session.run("COMMIT")
+            for number in late:
+                until(lambda: status("whole", number) == "cancelled", f"late {number}")
+        # The server of the database is killed with deadlines ahead, and comes back.
+        before = place("local", 5_000, 10)
+        for number in before:
+            until(lambda: record("local", number), f"{number} has a deadline")
+        database.kill()
+        held_up = lambda: "watch_database_away" in str(client.get("/readyz").json)
+        until(held_up, "/readyz says that the database is away")
+        database.start()
+        after = place("local", 4_000, 10)
+        for number in before + after:
+            until(lambda: status("local", number) == "cancelled", f"{number} is cancelled")
+        until(lambda: "held_up" not in client.get("/readyz").json, "/readyz says that it is back")
+        # Keys that no row of numbers can have, from somebody who pretends.
+        for key in ("none", "%27%20OR%201%3D1%20--", "042"):
+            payload = {"table": "local_orders", "created": "2026-01-01T00:00:00.000Z",
+                       "due": "2031-01-01T00:00:00.000Z"}
+            reply = client.schedule("local", key, after="12s", payload=payload)
+            suite.equal(reply.status, 201, f"schedule {key}: {reply!r}")
+            until(lambda: record("local", "none").get("outcome") == "deleted", f"{key} has no row")
+    acted = database.rows("SELECT id, at_ms FROM restocks")
+    suite.equal(len({number for number, _ in acted}), len(acted), "stock given back once each")
+    for number, at in acted:
+        # A column of whole seconds cannot say when exactly.
+        suite.check(at >= dues[int(number)] - 1_000, f"{number}, due {dues[int(number)]}, at {at}")
+    server.stop()
+    database.stop()
 
 
 if __name__ == "__main__":

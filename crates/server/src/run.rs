@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::{ClockSource, Settings};
 use crate::deliver::{self, DeliverSettings, Deliverers, Guard};
 use crate::driver::open::{self, StoreSettings};
@@ -34,7 +34,7 @@ use crate::watch::Watches;
 
 pub use crate::deliver::{BadSetting, LAUNCH, hindrance, launch};
 pub use crate::driver::examine::{Examination, examine};
-pub use crate::watch::BadWatch;
+pub use crate::watch::{BadWatch, Preview};
 
 /// How long attempts under way may take to end when the server stops.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(20);
@@ -44,6 +44,27 @@ const WORKERS: usize = 2;
 /// Finds what can be found wrong in the settings without the directory, a database or the network.
 pub fn check(settings: &Settings) -> Result<(), BadSetting> {
     deliver::check(&deliver_settings(settings))
+}
+
+/// What every watch of the configuration would do, or why it could not.
+pub fn preview_watches(
+    settings: &Settings,
+) -> anyhow::Result<Vec<(QueueName, Result<Preview, String>)>> {
+    let Settings { databases, watches, data, .. } = settings;
+    Ok(briefly()?.block_on(crate::watch::preview(databases, watches, data, clock::wall())))
+}
+
+/// A configuration that watches this table; or why there is none.
+pub fn draft_watch(settings: &Settings, dsn: &str, table: &str) -> anyhow::Result<String> {
+    let database = settings.databases.values().next().context("no database is named")?;
+    let drafted = briefly()?.block_on(crate::watch::draft(database, dsn, table));
+    drafted.map_err(|why| anyhow::anyhow!(why))
+}
+
+/// A runtime for a question or two.
+fn briefly() -> anyhow::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start a thread for the database")
 }
 
 /// Serves until the process is told to stop (SIGTERM or SIGINT). `beside` is served on the same

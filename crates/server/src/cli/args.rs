@@ -132,6 +132,16 @@ time there is `duly extend`.")]
   duly config > duly.toml
   duly config --check duly.toml")]
     Config(Config),
+    /// Look at a table and write a configuration that watches it; nothing is changed.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly init sqlite:///var/lib/shop/shop.db orders > duly.toml
+  duly init mysql://duly:secret@127.0.0.1/shop orders")]
+    Init(Init),
+    /// Table watches: what would they do?
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly watch check --config duly.toml  how many rows are open, overdue, would be armed
+  duly watch check --config duly.toml --data /var/lib/duly")]
+    Watch(Watch),
     /// Look over a data directory and the configuration; nothing is changed.
     #[command(help_template = TEMPLATE, before_help = "Examples:
   duly doctor                          what does ./duly-data hold, and is it whole?
@@ -165,6 +175,38 @@ pub(super) struct Serve {
     /// "machine", or "manual": time moves only when told to.
     #[arg(long, value_name = "SOURCE")]
     pub(super) clock: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Init {
+    /// The database, as the configuration has it; a password in it is not repeated.
+    #[arg(value_name = "DSN")]
+    pub(super) dsn: String,
+    /// The table.
+    #[arg(value_parser = name)]
+    pub(super) table: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Watch {
+    #[command(subcommand)]
+    pub(super) verb: WatchVerb,
+}
+
+/// What to ask of the watches.
+#[derive(Debug, Subcommand)]
+pub(super) enum WatchVerb {
+    /// Count what each watch would do; nothing is changed.
+    Check(WatchCheck),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WatchCheck {
+    #[arg(long, value_name = "FILE", help = "The configuration file [environment: DULY_CONFIG]")]
+    pub(super) config: Option<PathBuf>,
+    /// The data directory, which knows where a watch began [default: ./duly-data].
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<String>,
 }
 
 #[derive(Debug, Args)]

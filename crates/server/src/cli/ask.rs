@@ -102,7 +102,11 @@ impl Verb {
             | Verb::Bench(_)
             | Verb::Config(_)
             | Verb::Doctor(_)
-            | Verb::Launch(_) => unreachable!("these commands ask no server"),
+            | Verb::Launch(_)
+            | Verb::Init(_)
+            | Verb::Watch(_) => {
+                unreachable!("these commands ask no server")
+            }
         }
     }
 }
@@ -128,7 +132,11 @@ impl Session {
             | Verb::Bench(_)
             | Verb::Config(_)
             | Verb::Doctor(_)
-            | Verb::Launch(_) => unreachable!("these commands ask no server"),
+            | Verb::Launch(_)
+            | Verb::Init(_)
+            | Verb::Watch(_) => {
+                unreachable!("these commands ask no server")
+            }
         }
     }
 

@@ -15,6 +15,7 @@ mod print;
 mod show;
 mod table;
 mod tail;
+mod watch;
 
 use std::fmt::Display;
 use std::path::Path;
@@ -43,6 +44,8 @@ pub fn main() -> ExitCode {
         Verb::Demo(args) => demonstrate(&args, &environment),
         Verb::Bench(args) => bench::run(&args, &environment),
         Verb::Config(args) => configuration(&args, &environment).into(),
+        Verb::Watch(args) => watch::check(&args, &environment),
+        Verb::Init(args) => watch::init(&args, &environment),
         Verb::Doctor(args) => doctor::run(&args, &environment).into(),
         Verb::Launch(args) => launch(&args),
         verb => ask::run(verb, &environment).into(),

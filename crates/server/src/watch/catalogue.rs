@@ -169,6 +169,16 @@ impl Catalogue {
         self.dialect.quoted(name)
     }
 
+    /// A value that the column could hold, where any will do.
+    pub(super) fn example_of(&self, name: &str) -> Value {
+        let kind = self.column(name).map_or("", |column| column.kind.as_str());
+        match kind {
+            kind if is_number(kind) => Value::Integer(1_795_348_800),
+            "uuid" => Value::from("00000000-0000-4000-8000-000000000000"),
+            _ => Value::from("2026-11-22 12:00:00"),
+        }
+    }
+
     /// What keys are, so that one that cannot be there is not asked for.
     pub(super) fn can_be_key(&self, name: &str, key: &str) -> bool {
         let kind = self.column(name).map_or("", |column| column.kind.as_str());

@@ -36,8 +36,11 @@
 mod bookmark;
 mod catalogue;
 mod compare;
+mod draft;
+mod explain;
 mod look;
 mod pace;
+mod preview;
 mod recheck;
 mod row;
 mod stamp;
@@ -53,9 +56,11 @@ use std::fmt;
 use std::path::Path;
 
 use duly_engine::id::QueueName;
+use duly_engine::time::Time;
 use tokio::task::JoinSet;
 
 use self::bookmark::BookmarkFile;
+pub use self::preview::Preview;
 use self::task::{Obstacle, Task, Way};
 use self::watcher::Watcher;
 use crate::config::{Database, Watch};
@@ -78,6 +83,29 @@ impl fmt::Display for BadWatch {
 }
 
 impl std::error::Error for BadWatch {}
+
+/// What every watch would do, or why it could not; nothing is changed.
+pub async fn preview(
+    databases: &BTreeMap<String, Database>,
+    watches: &BTreeMap<QueueName, Watch>,
+    data: &Path,
+    now: Time,
+) -> Vec<(QueueName, Result<Preview, String>)> {
+    let mut previews = Vec::new();
+    for (name, rules) in watches {
+        let found = match databases.get(&rules.database) {
+            Some(database) => preview::preview(name, rules, database, data, now).await,
+            None => Err(format!("there is no [databases.{}]", rules.database)),
+        };
+        previews.push((name.clone(), found));
+    }
+    previews
+}
+
+/// A configuration that watches this table, written after a look at it.
+pub async fn draft(database: &Database, dsn: &str, table: &str) -> Result<String, String> {
+    draft::draft(database, dsn, table).await
+}
 
 /// The watches at work. Dropping it ends them at once, which loses nothing.
 pub struct Watches {

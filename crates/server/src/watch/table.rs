@@ -19,6 +19,7 @@ pub(super) struct Table {
     catalogue: Catalogue,
     table: String,
     key_name: String,
+    created_name: String,
     key: String,
     created: String,
     open: String,
@@ -47,12 +48,18 @@ impl Table {
         Table {
             table: catalogue.quoted(),
             key_name: rules.key.clone(),
+            created_name: rules.created.clone(),
             key: column(&rules.key),
             created: column(&rules.created),
             open,
             columns,
             catalogue,
         }
+    }
+
+    /// What the database said about the table.
+    pub(super) fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
     }
 
     /// The zone that this table's times are read in.
@@ -116,14 +123,15 @@ impl Table {
     }
 
     /// All forms of questions, to be read by the database and explained.
-    pub(super) fn examples(&self) -> Vec<String> {
-        let cursor = super::row::Cursor { created: Value::Null, key: Value::Null };
-        let open = |after| Query::Open { from: Value::Null, after, limit: 1 };
-        let queries = [Query::Newest(Value::Null), open(None), open(Some(cursor))];
+    pub(super) fn examples(&self) -> Vec<(String, Vec<Value>)> {
+        let created = self.catalogue.example_of(&self.created_name);
+        let key = self.catalogue.example_of(&self.key_name);
+        let cursor = super::row::Cursor { created: created.clone(), key };
+        let open = |after| Query::Open { from: created.clone(), after, limit: 1 };
+        let queries = [Query::Newest(created.clone()), open(None), open(Some(cursor))];
         let one = super::row::key_of(&Value::Integer(1)).expect("a number is a key");
         let keys = self.statement(&Query::Keys(vec![one]));
-        let statements = queries.iter().filter_map(|query| self.statement(query)).chain(keys);
-        statements.map(|(statement, _)| statement).collect()
+        queries.iter().filter_map(|query| self.statement(query)).chain(keys).collect()
     }
 
     fn key_value(&self, key: &str) -> Value {

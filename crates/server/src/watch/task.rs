@@ -13,6 +13,7 @@ use duly_engine::time::Time;
 
 use super::bookmark::BookmarkFile;
 use super::catalogue::{Catalogue, Wrong};
+use super::explain;
 use super::table::{self, Table};
 use super::watcher::{Act, Query, Watcher};
 use crate::config::{Database, Watch};
@@ -51,8 +52,9 @@ impl Way {
         let catalogue = Catalogue::read(&mut connection, dialect, &rules.table).await?;
         catalogue.check(rules).map_err(Obstacle::Wrong)?;
         let table = Table::new(catalogue, rules);
-        for statement in table.examples() {
-            if let Err(fault) = connection.describe(&statement).await {
+        let questions = table.examples();
+        for (statement, _) in &questions {
+            if let Err(fault) = connection.describe(statement).await {
                 return Err(if fault.trouble.is_of_the_text() {
                     Obstacle::Wrong(("open", format!("cannot be asked: {fault}")))
                 } else {
@@ -60,10 +62,12 @@ impl Way {
                 });
             }
         }
+        explain::check(&mut connection, table.catalogue(), rules, &questions).await?;
         Ok(Way { connection, table })
     }
 
-    async fn ask(&mut self, query: &Query) -> Result<Vec<super::row::Row>, String> {
+    /// Asks one question.
+    pub(super) async fn ask(&mut self, query: &Query) -> Result<Vec<super::row::Row>, String> {
         let Some((statement, values)) = self.table.statement(query) else {
             return Ok(Vec::new());
         };
