@@ -72,7 +72,9 @@ impl Engine {
                 let span = webhook.timeout.plus(MARGIN);
                 self.request(no, most, span)
             }
-            Target::Sql { .. } | Target::Exec { .. } => self.request(no, most, ATTEMPT),
+            Target::Sql { .. } | Target::Exec { .. } | Target::Publish { .. } => {
+                self.request(no, most, ATTEMPT)
+            }
         };
         if handed > 0 {
             self.state.stir(no);

@@ -93,6 +93,13 @@ pub enum Target {
         /// Its name there.
         command: String,
     },
+    /// A place in a broker, named in the operator's configuration.
+    Publish {
+        /// Its name there.
+        to: String,
+        /// Lapses published together at most.
+        batch: u32,
+    },
 }
 
 /// A webhook target.
@@ -114,13 +121,19 @@ impl Target {
         match self {
             Target::Pull | Target::None | Target::Exec { .. } => 1,
             Target::Webhook(webhook) => webhook.batch,
-            Target::Sql { batch, .. } => *batch,
+            Target::Sql { batch, .. } | Target::Publish { batch, .. } => *batch,
         }
     }
 
     /// Do the server's own deliverers act on it?
     pub fn is_served_here(&self) -> bool {
-        matches!(self, Target::Webhook(_) | Target::Sql { .. } | Target::Exec { .. })
+        match self {
+            Target::Pull | Target::None => false,
+            Target::Webhook(_)
+            | Target::Sql { .. }
+            | Target::Exec { .. }
+            | Target::Publish { .. } => true,
+        }
     }
 
     /// The word for it in the API and in metrics.
@@ -131,6 +144,7 @@ impl Target {
             Target::Webhook(_) => "webhook",
             Target::Sql { .. } => "sql",
             Target::Exec { .. } => "exec",
+            Target::Publish { .. } => "publish",
         }
     }
 }

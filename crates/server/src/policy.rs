@@ -27,6 +27,8 @@ const SECRETS: usize = 8;
 const URL_BYTES: usize = 2_048;
 /// Lapses in one transaction of an `sql` target.
 const SQL_BATCH: u32 = 100;
+/// Lapses published together.
+const PUBLISH_BATCH: u32 = 100;
 /// Lapses in one request of a webhook that names no batch.
 const WEBHOOK_BATCH: u32 = 1;
 /// Total time of one request of a webhook that names none.
@@ -106,6 +108,9 @@ pub enum TargetText {
     /// A command that the operator's configuration names.
     #[serde(deserialize_with = "only_object")]
     Exec(ExecText),
+    /// A place in a broker that the operator's configuration names.
+    #[serde(deserialize_with = "only_object")]
+    Publish(PublishText),
 }
 
 /// A webhook target.
@@ -135,6 +140,15 @@ pub struct WebhookText {
 pub struct ExecText {
     /// Its name in the operator's configuration: `[exec.cancel-order]`.
     pub command: String,
+}
+
+/// A `publish` target.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Publish)]
+pub struct PublishText {
+    /// Its name in the operator's configuration: `[publish.lapses]`.
+    pub to: String,
 }
 
 /// What is wrong with a policy as it was written.
@@ -254,6 +268,9 @@ impl TargetText {
             TargetText::Webhook(webhook) => Target::Webhook(webhook.meant()?),
             TargetText::Sql(name) => Target::Sql { name: name.clone(), batch: SQL_BATCH },
             TargetText::Exec(exec) => Target::Exec { command: exec.command.clone() },
+            TargetText::Publish(publish) => {
+                Target::Publish { to: publish.to.clone(), batch: PUBLISH_BATCH }
+            }
         })
     }
 
@@ -269,6 +286,7 @@ impl TargetText {
             }),
             Target::Sql { name, .. } => TargetText::Sql(name.clone()),
             Target::Exec { command } => TargetText::Exec(ExecText { command: command.clone() }),
+            Target::Publish { to, .. } => TargetText::Publish(PublishText { to: to.clone() }),
         }
     }
 }
@@ -428,6 +446,10 @@ mod tests {
         for (text, target) in [
             (r#"{"sql":"cancel"}"#, Target::Sql { name: "cancel".to_owned(), batch: SQL_BATCH }),
             (r#"{"exec":{"command":"cancel"}}"#, Target::Exec { command: "cancel".to_owned() }),
+            (
+                r#"{"publish":{"to":"lapses"}}"#,
+                Target::Publish { to: "lapses".to_owned(), batch: PUBLISH_BATCH },
+            ),
         ] {
             let policy = json(&format!(r#"{{"target":{text}}}"#)).expect("it is good");
             assert_eq!(policy.target, target);

@@ -304,5 +304,6 @@ fn deliver_settings(settings: &Settings) -> DeliverSettings {
         databases: settings.databases.clone(),
         sql: settings.sql.clone(),
         exec: settings.exec.clone(),
+        publish: settings.publish.clone(),
     }
 }

@@ -458,7 +458,7 @@ variants! {
     DeliveryState "delivery state" { 0 Ready; 1 Leased; 2 Done; 3 Superseded; 4 Dead; }
     DecideAt "decide_at" { 0 Due; 1 Handout; }
     GuardReason "guard" { 0 ForwardJump; 1 BackwardStep; 2 StartedBehind; 3 StartedAhead; }
-    Target "target" { 0 Pull; 1 None; 2 Webhook(webhook); 3 Sql { name, batch }; 4 Exec { command }; }
+    Target "target" { 0 Pull; 1 None; 2 Webhook(webhook); 3 Sql { name, batch }; 4 Exec { command }; 5 Publish { to, batch }; }
     What "timeline event" {
         0 Scheduled { due };
         1 Extended { due };

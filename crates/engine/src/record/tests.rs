@@ -39,6 +39,7 @@ fn policies() -> Vec<Policy> {
             ..Policy::default()
         },
         Policy { target: Target::Exec { command: "cancel".into() }, ..Policy::default() },
+        Policy { target: Target::Publish { to: "lapses".into(), batch: 7 }, ..Policy::default() },
         Policy { target: Target::None, retry: vec![Span::from_millis(1)], ..Policy::default() },
     ]
 }

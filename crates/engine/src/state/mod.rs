@@ -163,7 +163,10 @@ impl State {
         match self.queue(no).policy.target {
             Target::Pull => {}
             Target::None => self.turns.closing.join(no),
-            Target::Webhook(_) | Target::Sql { .. } | Target::Exec { .. } => {
+            Target::Webhook(_)
+            | Target::Sql { .. }
+            | Target::Exec { .. }
+            | Target::Publish { .. } => {
                 self.turns.served.join(no);
             }
         }

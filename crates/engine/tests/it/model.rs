@@ -503,7 +503,7 @@ impl Run {
     fn policy(&mut self) -> Policy {
         let few_ms = |dice: &mut Dice| Span::from_millis(1 + dice.below(9));
         let batch = u32::try_from(1 + self.dice.below(3)).expect("it is small");
-        let target = match self.dice.below(9) {
+        let target = match self.dice.below(10) {
             0..4 => Target::Pull,
             4 => Target::None,
             5 | 6 => Target::Webhook(Webhook {
@@ -513,7 +513,8 @@ impl Run {
                 timeout: Span::from_secs(1 + self.dice.below(5)),
             }),
             7 => Target::Sql { name: "shop".into(), batch },
-            _ => Target::Exec { command: "cancel".into() },
+            8 => Target::Exec { command: "cancel".into() },
+            _ => Target::Publish { to: "lapses".into(), batch },
         };
         Policy {
             default_delay: self.dice.one_in(2).then(|| self.dice.span()),

@@ -221,6 +221,9 @@ fn put_queue(words: &mut Words<'_>, policy: impl FnOnce(QueueName) -> Policy) ->
             policy.target = Target::Sql { name: "shop".into(), batch: batch.unwrap_or(100) };
         }
         Some("exec") => policy.target = Target::Exec { command: "cancel".into() },
+        Some("publish") => {
+            policy.target = Target::Publish { to: "lapses".into(), batch: batch.unwrap_or(100) };
+        }
         Some(other) => panic!("target={other}"),
     }
     match words.get("decide_at") {

@@ -9,6 +9,7 @@ mod document;
 mod dsn;
 mod environment;
 mod exec;
+mod publish;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use duly_engine::queue::{Policy, Target};
 
 pub use environment::Environment;
 pub use exec::{ExecAction, ExecLimits};
+pub use publish::{PublishAction, PublishDestination};
 pub use watches::{Watch, WatchDue, WatchStart};
 
 use document::{Document, Override};
@@ -69,6 +71,8 @@ pub struct Settings {
     pub outboxes: BTreeMap<String, Outbox>,
     /// Named commands of `exec` targets.
     pub exec: BTreeMap<String, ExecAction>,
+    /// Places in brokers for `publish` targets, by name.
+    pub publish: BTreeMap<String, PublishAction>,
     /// Queues declared in the configuration, those of the watches among them.
     pub queues: BTreeMap<QueueName, Policy>,
     /// Tables that are watched, by the name of the queue that their rows are in.
@@ -250,6 +254,7 @@ impl Default for Settings {
             sql: BTreeMap::new(),
             outboxes: BTreeMap::new(),
             exec: BTreeMap::new(),
+            publish: BTreeMap::new(),
             queues: BTreeMap::new(),
             watches: BTreeMap::new(),
         }
@@ -325,6 +330,7 @@ pub fn table_of(target: &Target) -> Option<String> {
         Target::Pull | Target::None | Target::Webhook(_) => None,
         Target::Sql { name, .. } => Some(format!("sql.{name}")),
         Target::Exec { command } => Some(format!("exec.{command}")),
+        Target::Publish { to, .. } => Some(format!("publish.{to}")),
     }
 }
 
@@ -333,7 +339,8 @@ impl Settings {
     pub fn tables(&self) -> BTreeSet<String> {
         let sql = self.sql.keys().map(|name| format!("sql.{name}"));
         let exec = self.exec.keys().map(|name| format!("exec.{name}"));
-        sql.chain(exec).collect()
+        let publish = self.publish.keys().map(|name| format!("publish.{name}"));
+        sql.chain(exec).chain(publish).collect()
     }
 
     /// Puts together the file (`--config`, else `DULY_CONFIG`, else none), the environment and the flags.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::document::Document;
 use super::exec::ExecForm;
+use super::publish::PublishForm;
 use super::watches::{self, WatchForm};
 use super::{
     BadConfig, ClockSource, Database, Journal, Links, Log, LogFormat, Outbox, Settings, SqlAction,
@@ -50,6 +51,8 @@ pub(super) struct Typed {
     outboxes: BTreeMap<String, OutboxForm>,
     #[serde(default)]
     exec: BTreeMap<String, ExecForm>,
+    #[serde(default)]
+    publish: BTreeMap<String, PublishForm>,
     #[serde(default)]
     queues: BTreeMap<String, PolicyText>,
     #[serde(default)]
@@ -249,6 +252,12 @@ impl Typed {
             let action =
                 form.mean().map_err(|(key, why)| document.complain(&["exec", &name, key], why))?;
             settings.exec.insert(name, action);
+        }
+        for (name, form) in self.publish {
+            let action = form
+                .mean()
+                .map_err(|(key, why)| document.complain(&["publish", &name, key], why))?;
+            settings.publish.insert(name, action);
         }
         watches::mean(self.watches, &self.queues, &mut settings, document)?;
         let tables = settings.tables();

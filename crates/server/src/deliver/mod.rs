@@ -9,6 +9,7 @@
 mod body;
 mod exec;
 mod failure;
+mod publish;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -29,9 +30,10 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use self::exec::Commands;
 use self::failure::retry;
+use self::publish::Publishers;
 use self::sql::{Databases, named, text};
 use self::webhook::Webhooks;
-use crate::config::{Database, ExecAction, SqlAction};
+use crate::config::{Database, ExecAction, PublishAction, SqlAction};
 use crate::handle::{Attempt, Attempts, Handle};
 
 pub use self::exec::{LAUNCH, Launched, hindrance, launch};
@@ -49,6 +51,8 @@ pub struct DeliverSettings {
     pub sql: BTreeMap<String, SqlAction>,
     /// What `exec` targets may run, by name.
     pub exec: BTreeMap<String, ExecAction>,
+    /// Where `publish` targets may lead, by name.
+    pub publish: BTreeMap<String, PublishAction>,
 }
 
 /// A setting that cannot be.
@@ -117,6 +121,7 @@ struct Targets {
     webhooks: Webhooks,
     databases: Databases,
     commands: Commands,
+    publishers: Publishers,
 }
 
 impl Targets {
@@ -125,6 +130,7 @@ impl Targets {
             webhooks: Webhooks::new(settings.guard),
             databases: Databases::start(&settings.databases, &settings.sql).await?,
             commands: Commands::start(&settings.exec)?,
+            publishers: Publishers::start(&settings.publish)?,
         })
     }
 
@@ -134,6 +140,7 @@ impl Targets {
             Target::Webhook(webhook) => self.webhooks.attempt(webhook, &deliveries).await,
             Target::Sql { name, .. } => self.databases.attempt(name, &deliveries).await,
             Target::Exec { command } => self.commands.attempt(command, &deliveries).await,
+            Target::Publish { to, .. } => self.publishers.attempt(to, &deliveries).await,
             Target::Pull | Target::None => {
                 unreachable!("the engine hands {} deliveries to nobody here", target.word())
             }

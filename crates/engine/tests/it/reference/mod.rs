@@ -383,7 +383,9 @@ impl Reference {
                     continue;
                 }
                 Target::Webhook(webhook) => webhook.timeout.plus(Span::from_secs(60)),
-                Target::Sql { .. } | Target::Exec { .. } => Span::from_mins(10),
+                Target::Sql { .. } | Target::Exec { .. } | Target::Publish { .. } => {
+                    Span::from_mins(10)
+                }
             };
             let most = self.queues[queue].policy.concurrency as usize;
             while self.queues[queue].requests.len() < most {

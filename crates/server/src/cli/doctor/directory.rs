@@ -135,6 +135,7 @@ fn queue_is(queue: &QueueView, settings: &Settings, findings: &mut Findings) {
         | Target::None
         | Target::Sql { .. }
         | Target::Exec { .. }
+        | Target::Publish { .. }
         | Target::Webhook(_) => {}
     }
 }
