@@ -19,7 +19,7 @@ import threading
 import time
 import zoneinfo
 
-from blackbox import Suite, now_ms, until
+from blackbox import SECRET, Suite, now_ms, until
 from peers.database import USER, Mariadb, Postgres, Session
 
 ORDERS = 20_000
@@ -28,6 +28,13 @@ UNPAID = 1_500
 """How many of them are open."""
 PAID_LATE = 450
 """How many of those are paid in the last second."""
+EXAMPLES = {
+    "SHOP_DSN": "mysql://a:b@127.0.0.1/c",
+    "WORDPRESS_DSN": "mysql://a:b@127.0.0.1/c", "WORDPRESS_URL": "https://shop.example",
+    "MAGENTO_DSN": "mysql://a:b@127.0.0.1/c", "MAGENTO_URL": "https://shop.example",
+    "DULY_WEBHOOK_SECRET": SECRET,
+}
+"""What the examples take from the environment."""
 KILLS = 8
 """How often the server is killed in the middle of its work."""
 
@@ -422,7 +429,7 @@ def command_line(suite):
 
     def duly(*words, status=0):
         said = subprocess.run([suite.binary, *words], capture_output=True, text=True, check=False,
-                              cwd=suite.directory, env={**os.environ, "SHOP_DSN": "x"})
+                              cwd=suite.directory, env={**os.environ, **EXAMPLES})
         suite.equal(said.returncode, status, f"duly {' '.join(words)}: {said.stderr[-300:]}")
         return said.stdout + said.stderr
 
@@ -447,6 +454,10 @@ def command_line(suite):
     with server.client() as client:
         until(lambda: armed(client, 20), "the watch that was written works")
     server.stop()
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "examples", "watches")
+    for name in ("orders", "woocommerce", "magento"):
+        told = duly("config", "--check", os.path.join(folder, f"{name}.toml"))
+        suite.check("is good" in told, f"{name}: {told}")
     told = duly("init", f"sqlite://{shop.path}", "no_such_table", status=1)
     suite.check("no_such_table" in told, told)
     shop.write("UPDATE orders SET created_at = 'soon' WHERE id = 10")

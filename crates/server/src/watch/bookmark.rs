@@ -24,6 +24,8 @@ pub(super) struct Bookmark {
     table: String,
     /// What the configuration said about where to begin.
     start_said: String,
+    /// The zone that its times were read in.
+    zone: String,
     /// Rows created before this are left alone, in milliseconds since 1970.
     #[serde(with = "millis")]
     pub(super) start: Time,
@@ -61,6 +63,7 @@ impl Bookmark {
         Bookmark {
             table: identity(rules),
             start_said: said(rules),
+            zone: zone(rules),
             start,
             covered: start,
             agreed: false,
@@ -73,12 +76,14 @@ impl Bookmark {
     }
 }
 
-/// Which rows are meant: another table, column or zone is another watch.
+/// Which rows are meant: another table or column is another watch.
 fn identity(rules: &Watch) -> String {
-    let zone =
-        rules.time_zone.iana_name().map_or_else(|| format!("{:?}", rules.time_zone), str::to_owned);
-    let parts = [&rules.database, &rules.table, &rules.key, &rules.created, &zone];
-    format!("{parts:?}")
+    format!("{:?}", [&rules.database, &rules.table, &rules.key, &rules.created])
+}
+
+fn zone(rules: &Watch) -> String {
+    let name = rules.time_zone.iana_name().map(str::to_owned);
+    name.unwrap_or_else(|| format!("{:?}", rules.time_zone))
 }
 
 fn said(rules: &Watch) -> String {
@@ -106,8 +111,12 @@ impl BookmarkFile {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let bookmark: Bookmark = serde_json::from_slice(&text)
+        let mut bookmark: Bookmark = serde_json::from_slice(&text)
             .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        if bookmark.zone != zone(rules) {
+            // It begins where it began; but its times have to be believed anew.
+            (bookmark.zone, bookmark.agreed) = (zone(rules), false);
+        }
         Ok(Some(bookmark).filter(|bookmark| bookmark.is_of(rules)))
     }
 
@@ -128,5 +137,71 @@ impl BookmarkFile {
     /// Where it is, for a message.
     pub(super) fn path(&self) -> &Path {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::rules;
+    use super::*;
+    use crate::config::WatchDue;
+    use crate::units::time_zone;
+
+    const NOON: Time = Time::from_millis(1_795_348_800_000);
+
+    fn file(name: &str) -> BookmarkFile {
+        let folder =
+            std::env::temp_dir().join(format!("duly-bookmark-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).expect("the temporary folder takes folders");
+        BookmarkFile::of(&folder, &QueueName::new("orders").expect("it is a good name"))
+    }
+
+    fn gone(file: &BookmarkFile) {
+        let folder = file.path().parent().and_then(Path::parent).expect("it lies in two folders");
+        fs::remove_dir_all(folder).expect("the folder is the test's own");
+    }
+
+    #[test]
+    fn a_bookmark_is_read_as_it_was_written_and_replaced_as_a_whole() {
+        let (file, rules) = (file("whole"), rules());
+        assert_eq!(file.read(&rules).expect("there is none"), None);
+        let mut bookmark = Bookmark::first(&rules, NOON);
+        for agreed in [false, true] {
+            bookmark.agreed = agreed;
+            bookmark.covered = bookmark.covered.plus(SECOND);
+            file.write(&bookmark).expect("the folder can be written to");
+            assert_eq!(file.read(&rules).expect("it is there"), Some(bookmark.clone()));
+        }
+        gone(&file);
+    }
+
+    #[test]
+    fn another_table_begins_anew_and_another_zone_only_loses_the_trust() {
+        let (file, rules) = (file("other"), rules());
+        let bookmark = Bookmark { agreed: true, ..Bookmark::first(&rules, NOON) };
+        file.write(&bookmark).expect("the folder can be written to");
+        let other = Watch { table: "invoices".to_owned(), ..rules.clone() };
+        assert_eq!(file.read(&other).expect("it can be read"), None);
+        let other = Watch { start: WatchStart::All, ..rules.clone() };
+        assert_eq!(file.read(&other).expect("it can be read"), None);
+        let other = Watch { due: WatchDue::After(SECOND), acts: false, ..rules.clone() };
+        assert_eq!(file.read(&other).expect("it can be read"), Some(bookmark.clone()));
+        let zone = time_zone("Europe/Berlin").expect("it is known");
+        let read = file.read(&Watch { time_zone: zone, ..rules }).expect("it can be read");
+        let read = read.expect("it is the same watch");
+        assert_eq!(
+            (read.start, read.covered, read.agreed),
+            (bookmark.start, bookmark.covered, false)
+        );
+        gone(&file);
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_is_not_forgotten() {
+        let (file, rules) = (file("torn"), rules());
+        file.write(&Bookmark::first(&rules, NOON)).expect("the folder can be written to");
+        fs::write(file.path(), "{\"table\":").expect("the folder can be written to");
+        assert!(file.read(&rules).is_err());
+        gone(&file);
     }
 }

@@ -3,6 +3,8 @@
 use super::*;
 
 const SECOND: Span = Span::from_secs(1);
+/// Of stories that last for hours: what they are about does not hang on it.
+const PERIOD: Span = Span::from_secs(5);
 
 /// A shop whose server writes times in `shop`, watched as if it were `rules`, over some hours.
 fn shop_in(rules: &Watch, shop: &str, hours: i64) -> World {
@@ -26,7 +28,7 @@ fn placed(number: i64) -> Time {
 fn a_server_in_another_zone_never_makes_anything_early() {
     for shop in ["+02:00", "-02:00", "+05:30", "-08:00", "+00:15", "-00:15"] {
         for delay in [Span::from_mins(30), Span::from_hours(3), Span::from_hours(24)] {
-            let rules = Watch { due: WatchDue::After(delay), ..rules() };
+            let rules = Watch { due: WatchDue::After(delay), period: PERIOD, ..rules() };
             let world = shop_in(&rules, shop, 12);
             for (number, cancelled) in &world.cancelled {
                 let wanted = placed(*number).plus(delay);
@@ -69,6 +71,7 @@ fn the_right_zone_is_right_all_year_round() {
         for delay in [Span::from_mins(30), Span::from_hours(3)] {
             let rules = Watch {
                 due: WatchDue::After(delay),
+                period: PERIOD,
                 time_zone: time_zone(zone).expect("it is known"),
                 ..rules()
             };

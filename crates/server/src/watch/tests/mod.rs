@@ -54,7 +54,7 @@ struct World {
     refusal: Option<Refusal>,
 }
 
-fn rules() -> Watch {
+pub(super) fn rules() -> Watch {
     Watch {
         database: "shop".to_owned(),
         table: "orders".to_owned(),

@@ -104,14 +104,14 @@ fn rows_before_an_instant_are_left_alone() {
 
 #[test]
 fn a_row_whose_transaction_commits_late_is_found() {
-    told(&rules(), |mut world| {
+    told(&Watch { overlap: Span::from_mins(5), ..rules() }, |mut world| {
         world.run(SECOND);
         world.order(1);
         world.run(SECOND);
         let begun = world.written("UTC");
         for number in 0..20 {
             world.order(100 + number);
-            world.run(SECOND);
+            world.run(Span::from_secs(12));
         }
         world.row(2, &begun);
         world.run(Span::from_secs(5));
