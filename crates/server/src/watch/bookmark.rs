@@ -6,15 +6,15 @@
 //! written before the first row is armed. It is replaced as a whole, never changed in place, and one
 //! that cannot be read stops the start: to begin anew by itself would be to forget where it began.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use duly_engine::id::QueueName;
 use duly_engine::time::{Span, Time};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Watch, WatchStart};
+use crate::note::Note;
 
 /// What a restart begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -96,23 +96,17 @@ fn said(rules: &Watch) -> String {
 
 /// The file of one watch.
 #[derive(Clone, Debug)]
-pub(super) struct BookmarkFile(PathBuf);
+pub(super) struct BookmarkFile(Note<Bookmark>);
 
 impl BookmarkFile {
     /// In this data directory.
     pub(super) fn of(data: &Path, watch: &QueueName) -> BookmarkFile {
-        BookmarkFile(data.join("watches").join(format!("{watch}.json")))
+        BookmarkFile(Note::of(data, "watches", watch.as_str()))
     }
 
     /// What it says about this watch; none at a first start, or when the watch has become another.
     pub(super) fn read(&self, rules: &Watch) -> io::Result<Option<Bookmark>> {
-        let text = match fs::read(&self.0) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut bookmark: Bookmark = serde_json::from_slice(&text)
-            .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        let Some(mut bookmark) = self.0.read()? else { return Ok(None) };
         if bookmark.zone != zone(rules) {
             // It begins where it began; but its times have to be believed anew.
             (bookmark.zone, bookmark.agreed) = (zone(rules), false);
@@ -122,26 +116,19 @@ impl BookmarkFile {
 
     /// Replaces it, durably.
     pub(super) fn write(&self, bookmark: &Bookmark) -> io::Result<()> {
-        let folder = self.0.parent().expect("it lies in a folder of the data directory");
-        fs::create_dir_all(folder)?;
-        let new = self.0.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec_pretty(bookmark).expect("it is plain JSON"))?;
-        file.sync_all()?;
-        fs::rename(&new, &self.0)?;
-        File::open(folder)?.sync_all()?;
-        let above = folder.parent().expect("the data directory is above");
-        File::open(above)?.sync_all()
+        self.0.write(bookmark)
     }
 
     /// Where it is, for a message.
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::tests::rules;
     use super::*;
     use crate::config::WatchDue;
