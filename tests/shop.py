@@ -30,6 +30,9 @@ Way = collections.namedtuple("Way", "name act ends")
 
 WAYS = [
     Way("m3", "webhook", ends=True),
+    Way("m3", "exec", ends=True),
+    Way("m2", "sql", ends=False),
+    Way("m1", "webhook", ends=True),
 ]
 
 AFTER = 40

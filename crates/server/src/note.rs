@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Where a note of this kind is kept.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Note<T> {
     path: PathBuf,
     kind: PhantomData<fn(T) -> T>,

@@ -3,8 +3,8 @@
 //! Where it began, up to when every row has been seen, and whether the table's times have been seen
 //! to fit the clock. The deadlines themselves remember the rest. A bookmark that is older than it
 //! might be costs a wider reading and nothing else, so it is written seldom; its beginning is
-//! written before the first row is armed. It is replaced as a whole, never changed in place, and one
-//! that cannot be read stops the start: to begin anew by itself would be to forget where it began.
+//! written before the first row is armed. One that cannot be read stops the start: to begin anew by
+//! itself would be to forget where it began.
 
 use std::io;
 use std::path::Path;
@@ -94,35 +94,21 @@ fn said(rules: &Watch) -> String {
     }
 }
 
-/// The file of one watch.
-#[derive(Clone, Debug)]
-pub(super) struct BookmarkFile(Note<Bookmark>);
+/// Where the bookmark of a watch is kept.
+pub(super) fn note_of(data: &Path, watch: &QueueName) -> Note<Bookmark> {
+    Note::of(data, "watches", watch.as_str())
+}
 
-impl BookmarkFile {
-    /// In this data directory.
-    pub(super) fn of(data: &Path, watch: &QueueName) -> BookmarkFile {
-        BookmarkFile(Note::of(data, "watches", watch.as_str()))
+/// What the note says about this watch; none at a first start, or when the watch has become another.
+pub(super) fn read(note: &Note<Bookmark>, rules: &Watch) -> io::Result<Option<Bookmark>> {
+    let Some(mut bookmark) = note.read()?.filter(|bookmark| bookmark.is_of(rules)) else {
+        return Ok(None);
+    };
+    if bookmark.zone != zone(rules) {
+        // It begins where it began; but its times have to be believed anew.
+        (bookmark.zone, bookmark.agreed) = (zone(rules), false);
     }
-
-    /// What it says about this watch; none at a first start, or when the watch has become another.
-    pub(super) fn read(&self, rules: &Watch) -> io::Result<Option<Bookmark>> {
-        let Some(mut bookmark) = self.0.read()? else { return Ok(None) };
-        if bookmark.zone != zone(rules) {
-            // It begins where it began; but its times have to be believed anew.
-            (bookmark.zone, bookmark.agreed) = (zone(rules), false);
-        }
-        Ok(Some(bookmark).filter(|bookmark| bookmark.is_of(rules)))
-    }
-
-    /// Replaces it, durably.
-    pub(super) fn write(&self, bookmark: &Bookmark) -> io::Result<()> {
-        self.0.write(bookmark)
-    }
-
-    /// Where it is, for a message.
-    pub(super) fn path(&self) -> &Path {
-        self.0.path()
-    }
+    Ok(Some(bookmark))
 }
 
 #[cfg(test)]
@@ -136,14 +122,14 @@ mod tests {
 
     const NOON: Time = Time::from_millis(1_795_348_800_000);
 
-    fn file(name: &str) -> BookmarkFile {
+    fn file(name: &str) -> Note<Bookmark> {
         let folder =
             std::env::temp_dir().join(format!("duly-bookmark-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("the temporary folder takes folders");
-        BookmarkFile::of(&folder, &QueueName::new("orders").expect("it is a good name"))
+        note_of(&folder, &QueueName::new("orders").expect("it is a good name"))
     }
 
-    fn gone(file: &BookmarkFile) {
+    fn gone(file: &Note<Bookmark>) {
         let folder = file.path().parent().and_then(Path::parent).expect("it lies in two folders");
         fs::remove_dir_all(folder).expect("the folder is the test's own");
     }
@@ -151,13 +137,13 @@ mod tests {
     #[test]
     fn a_bookmark_is_read_as_it_was_written_and_replaced_as_a_whole() {
         let (file, rules) = (file("whole"), rules());
-        assert_eq!(file.read(&rules).expect("there is none"), None);
+        assert_eq!(read(&file, &rules).expect("there is none"), None);
         let mut bookmark = Bookmark::first(&rules, NOON);
         for agreed in [false, true] {
             bookmark.agreed = agreed;
             bookmark.covered = bookmark.covered.plus(SECOND);
             file.write(&bookmark).expect("the folder can be written to");
-            assert_eq!(file.read(&rules).expect("it is there"), Some(bookmark.clone()));
+            assert_eq!(read(&file, &rules).expect("it is there"), Some(bookmark.clone()));
         }
         gone(&file);
     }
@@ -168,13 +154,13 @@ mod tests {
         let bookmark = Bookmark { agreed: true, ..Bookmark::first(&rules, NOON) };
         file.write(&bookmark).expect("the folder can be written to");
         let other = Watch { table: "invoices".to_owned(), ..rules.clone() };
-        assert_eq!(file.read(&other).expect("it can be read"), None);
+        assert_eq!(read(&file, &other).expect("it can be read"), None);
         let other = Watch { start: WatchStart::All, ..rules.clone() };
-        assert_eq!(file.read(&other).expect("it can be read"), None);
+        assert_eq!(read(&file, &other).expect("it can be read"), None);
         let other = Watch { due: WatchDue::After(SECOND), acts: false, ..rules.clone() };
-        assert_eq!(file.read(&other).expect("it can be read"), Some(bookmark.clone()));
+        assert_eq!(read(&file, &other).expect("it can be read"), Some(bookmark.clone()));
         let zone = time_zone("Europe/Berlin").expect("it is known");
-        let read = file.read(&Watch { time_zone: zone, ..rules }).expect("it can be read");
+        let read = read(&file, &Watch { time_zone: zone, ..rules }).expect("it can be read");
         let read = read.expect("it is the same watch");
         assert_eq!(
             (read.start, read.covered, read.agreed),
@@ -188,7 +174,7 @@ mod tests {
         let (file, rules) = (file("torn"), rules());
         file.write(&Bookmark::first(&rules, NOON)).expect("the folder can be written to");
         fs::write(file.path(), "{\"table\":").expect("the folder can be written to");
-        assert!(file.read(&rules).is_err());
+        assert!(read(&file, &rules).is_err());
         gone(&file);
     }
 }

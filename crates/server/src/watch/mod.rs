@@ -54,12 +54,12 @@ mod watcher;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use duly_engine::id::QueueName;
 use duly_engine::time::Time;
 use tokio::task::JoinSet;
 
-use self::bookmark::BookmarkFile;
 pub use self::preview::Preview;
 use self::task::{Obstacle, Task, Way};
 use self::watcher::Watcher;
@@ -142,9 +142,9 @@ impl Watches {
                     None
                 }
             };
-            let file = BookmarkFile::of(data, name);
-            let bookmark = file.read(rules).map_err(|error| {
-                anyhow::Error::from(error).context(format!("cannot read {}", file.path().display()))
+            let note = bookmark::note_of(data, name);
+            let bookmark = bookmark::read(&note, rules).map_err(|error| {
+                anyhow::Error::from(error).context(format!("cannot read {}", note.path().display()))
             })?;
             let mut stepped = Watcher::new(name.clone(), rules.clone(), bookmark);
             if let Some(way) = &way {
@@ -155,7 +155,7 @@ impl Watches {
                 watcher: stepped,
                 database: database.clone(),
                 rules: rules.clone(),
-                file,
+                note: Arc::new(note),
                 metrics: metrics.clone(),
                 way,
             };

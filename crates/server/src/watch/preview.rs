@@ -9,7 +9,7 @@ use std::path::Path;
 use duly_engine::id::QueueName;
 use duly_engine::time::Time;
 
-use super::bookmark::{Bookmark, BookmarkFile};
+use super::bookmark::{self, Bookmark};
 use super::row::Row;
 use super::stamp::{self, Form};
 use super::task::{Obstacle, Way};
@@ -55,7 +55,8 @@ pub(super) async fn preview(
         Obstacle::Fault(fault) => fault.to_string(),
         Obstacle::Wrong((key, why)) => format!("watches.{name}.{key}: {why}"),
     })?;
-    let known = BookmarkFile::of(data, name).read(rules).map_err(|error| error.to_string())?;
+    let known =
+        bookmark::read(&bookmark::note_of(data, name), rules).map_err(|error| error.to_string())?;
     let has_begun = known.is_some();
     let start = known.unwrap_or_else(|| Bookmark::first(rules, now)).start;
     let mut preview = Preview { start, has_begun, ..Preview::default() };

@@ -5,13 +5,14 @@
 //! tried again when it says; a bookmark that cannot be
 //! written holds the watch up in the same way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use duly_engine::answer::Answer;
 use duly_engine::command::Command;
 use duly_engine::time::Time;
 
-use super::bookmark::BookmarkFile;
+use super::bookmark::Bookmark;
 use super::catalogue::{Catalogue, Wrong};
 use super::explain;
 use super::table::{self, Table};
@@ -20,6 +21,7 @@ use crate::config::{Database, Watch};
 use crate::database::{Connection, Dialect, Fault, Patience};
 use crate::handle::{Handle, Stopped};
 use crate::metrics::{Metrics, Trouble};
+use crate::note::Note;
 
 /// With a clock that is moved by hand nobody says when: it is looked at this often.
 const MANUAL: Duration = Duration::from_millis(20);
@@ -83,7 +85,7 @@ pub(super) struct Task {
     pub(super) watcher: Watcher,
     pub(super) database: Database,
     pub(super) rules: Watch,
-    pub(super) file: BookmarkFile,
+    pub(super) note: Arc<Note<Bookmark>>,
     pub(super) metrics: Metrics,
     pub(super) way: Option<Way>,
 }
@@ -100,9 +102,9 @@ impl Task {
             match self.watcher.next(now) {
                 Act::Wait(until) => self.wait(now, until).await,
                 Act::Keep(bookmark) => {
-                    let file = self.file.clone();
-                    let path = file.path().display().to_string();
-                    let written = tokio::task::spawn_blocking(move || file.write(&bookmark)).await;
+                    let note = Arc::clone(&self.note);
+                    let path = note.path().display().to_string();
+                    let written = tokio::task::spawn_blocking(move || note.write(&bookmark)).await;
                     match written {
                         Ok(Ok(())) => self.watcher.kept(),
                         Ok(Err(error)) => {
