@@ -9,6 +9,7 @@ shows with what the server says at the same moment.
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -120,6 +121,8 @@ def seconds(text):
 
 def right(suite, server, browser, link, element, what):
     """The page shows what the server says at the same moment, to within a second."""
+    counts = lambda: re.fullmatch("[0-9:]+", browser.look()["elements"][element]["text"])
+    until(counts, f"{what}: it counts, in place of what the page said before")
     with server.client() as client:
         before = client.get(link)["remaining_ms"] / 1000
         shown = seconds(browser.look()["elements"][element]["text"])

@@ -139,7 +139,7 @@ time there is `duly extend`.")]
     Init(Init),
     /// Table watches: what would they do?
     #[command(help_template = TEMPLATE, before_help = "Examples:
-  duly watch check --config duly.toml  how many rows are open, overdue, would be armed
+  duly watch check --config duly.toml   how many rows are open, overdue, would be armed
   duly watch check --config duly.toml --data /var/lib/duly")]
     Watch(Watch),
     /// Look over a data directory and the configuration; nothing is changed.
