@@ -242,7 +242,10 @@ def database_killed(suite, place, server):
     with server.client() as client:
         trouble = 'duly_outbox_trouble{outbox="shop"} 1'
         until(lambda: trouble in client.get("/metrics").raw.decode(), "the trouble is told")
-        suite.equal(client.get("/readyz").status, 200, "the API goes on")
+        ready = client.get("/readyz")
+        suite.equal(ready.status, 200, "the API goes on")
+        held_up = [(part["name"], part["code"]) for part in ready.json.get("held_up", [])]
+        suite.equal(held_up, [("outboxes.shop", "outbox_held_up")], "and says what does not")
         place.start()
         wish(session_of(place), "schedule", "after", after="1h")
         until(lambda: client.read("orders", "after"), "it goes on when the database is back")

@@ -343,8 +343,8 @@ def another_zone(suite):
             reply = client.get("/readyz")
             suite.equal(reply.status, 200, "the server itself is ready")
             if hours > 0:
-                held_up = [(it["watch"], it["code"]) for it in reply["held_up"]]
-                suite.equal(held_up, [("shop-orders", "watch_clock_mismatch")], "what /readyz says")
+                held_up = [(it["name"], it["code"]) for it in reply["held_up"]]
+                suite.equal(held_up, [("watches.shop-orders", "watch_clock_mismatch")], "what /readyz says")
         server.stop()
 
 

@@ -35,17 +35,17 @@ pub(super) struct ReadyReply {
     spare_segments: usize,
     /// Final records on their way to the archive.
     archive_lag: u64,
-    /// Table watches that are held up; the server itself is ready all the same.
+    /// Table watches and outboxes that are held up; the server itself is ready all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    held_up: Vec<HeldUpWatch>,
+    held_up: Vec<HeldUp>,
 }
 
-/// A table watch that something keeps from its work.
+/// Something of the configuration that something keeps from its work.
 #[derive(Serialize, ToSchema)]
-pub(super) struct HeldUpWatch {
-    /// Its name.
-    watch: String,
-    /// What it is, stable: `watch_database_away`, `watch_clock_mismatch`, …
+pub(super) struct HeldUp {
+    /// Its name there: `watches.shop-orders`, `outboxes.shop`.
+    name: String,
+    /// What it is, stable: `watch_database_away`, `watch_clock_mismatch`, …, `outbox_held_up`.
     code: &'static str,
     /// The same for people.
     why: String,
@@ -93,13 +93,17 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<Response, Problem> {
     Ok(json(StatusCode::OK, &reply))
 }
 
-fn held_up(metrics: &Metrics) -> Vec<HeldUpWatch> {
-    let all = metrics.watches().all().into_iter();
-    let held_up = all.filter_map(|(watch, figures)| {
+fn held_up(metrics: &Metrics) -> Vec<HeldUp> {
+    let watches = metrics.watches().all().into_iter().filter_map(|(name, figures)| {
         let trouble = figures.trouble?;
-        Some(HeldUpWatch { watch, code: trouble.code(), why: trouble.sentence() })
+        let name = format!("watches.{name}");
+        Some(HeldUp { name, code: trouble.code(), why: trouble.sentence() })
     });
-    held_up.collect()
+    let outboxes = metrics.outboxes().all().into_iter().filter_map(|(name, figures)| {
+        let name = format!("outboxes.{name}");
+        Some(HeldUp { name, code: "outbox_held_up", why: figures.trouble? })
+    });
+    watches.chain(outboxes).collect()
 }
 
 /// Figures in Prometheus' text form.
