@@ -24,13 +24,24 @@ use Magento\Sales\Api\OrderRepositoryInterface;
 
 final class Index implements HttpPostActionInterface, CsrfAwareActionInterface
 {
+    private Http $request;
+    private RawFactory $results;
+    private DeploymentConfig $config;
+    private OrderRepositoryInterface $orders;
+    private OrderManagementInterface $management;
+
     public function __construct(
-        private Http $request,
-        private RawFactory $results,
-        private DeploymentConfig $config,
-        private OrderRepositoryInterface $orders,
-        private OrderManagementInterface $management
+        Http $request,
+        RawFactory $results,
+        DeploymentConfig $config,
+        OrderRepositoryInterface $orders,
+        OrderManagementInterface $management
     ) {
+        $this->request = $request;
+        $this->results = $results;
+        $this->config = $config;
+        $this->orders = $orders;
+        $this->management = $management;
     }
 
     public function execute()
