@@ -134,7 +134,8 @@ impl Session {
             while let Some(row) = answer.next().await? {
                 outcome.number += 1;
                 if want == Want::Rows {
-                    outcome.rows.push(row.unwrap().into_iter().map(text).collect());
+                    let values = row.unwrap_raw().into_iter();
+                    outcome.rows.push(values.map(|value| value.and_then(text)).collect());
                 }
             }
         }
