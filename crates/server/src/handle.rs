@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use duly_engine::answer::{Answer, Leased, Refusal};
 use duly_engine::command::{Command, Filter, Scan};
-use duly_engine::deadline::Deadline;
+use duly_engine::deadline::{Deadline, Payload, PayloadAt};
 use duly_engine::id::{DeadlineId, QueueName};
 use duly_engine::time::{Span, Time};
 use duly_store::archive;
@@ -103,9 +103,10 @@ impl Handle {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
+        let given = commands.iter().map(payload).collect();
         let (ask, answers) = self.request(commands).await?;
         self.0.inbox.send(Message::Ask(ask)).map_err(|_| Stopped)?;
-        Ok(fetched(answers.await.map_err(|_| Stopped)?))
+        Ok(fetched(answers.await.map_err(|_| Stopped)?, given))
     }
 
     /// Leases up to `max` deliveries of a pull queue; when there are none, waits for the first up to `wait`.
@@ -134,7 +135,7 @@ impl Handle {
             drop(waiting);
             answers.await
         };
-        let answer = fetched(answers.map_err(|_| Stopped)?).pop().ok_or(Stopped)?;
+        let answer = fetched(answers.map_err(|_| Stopped)?, Vec::new()).pop().ok_or(Stopped)?;
         Ok(leased(answer))
     }
 
@@ -237,9 +238,23 @@ impl Handle {
     }
 }
 
-/// Replaces what answers leave in the journal by the thing itself.
-fn fetched(reply: Reply) -> Vec<Answer> {
+/// The payload that a command brings.
+fn payload(command: &Command) -> Option<Payload> {
+    match command {
+        Command::Schedule(schedule) => schedule.payload.clone(),
+        _ => None,
+    }
+}
+
+/// Replaces what answers leave in the journal by the thing itself. What a schedule has just given
+/// need not be read back: it is still here.
+fn fetched(reply: Reply, given: Vec<Option<Payload>>) -> Vec<Answer> {
     let mut answers = reply.answers;
+    for (answer, given) in answers.iter_mut().zip(given) {
+        if let (Answer::Scheduled { created: true, deadline, .. }, Some(given)) = (answer, given) {
+            deadline.payload = PayloadAt::Here(given);
+        }
+    }
     for payload in answers.iter_mut().flat_map(Answer::payloads_mut) {
         reply.pins.fetch(payload);
     }
