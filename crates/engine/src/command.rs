@@ -147,6 +147,20 @@ pub struct Schedule {
     pub allow_past: bool,
 }
 
+impl Schedule {
+    /// A plain one: nothing to carry, nothing special.
+    pub fn new(at: Address, when: When) -> Schedule {
+        Schedule {
+            at,
+            when,
+            payload: None,
+            priority: None,
+            if_exists: IfExists::default(),
+            allow_past: false,
+        }
+    }
+}
+
 /// The priority of a schedule that names none.
 pub const DEFAULT_PRIORITY: u32 = 1024;
 

@@ -2,7 +2,7 @@
 
 use duly_engine::answer::{Answer, Known, Refusal};
 use duly_engine::clock::Reading;
-use duly_engine::command::{Address, Command, IfExists, Schedule, Settle, When};
+use duly_engine::command::{Address, Command, Schedule, Settle, When};
 use duly_engine::id::{Key, Outcome, QueueName};
 use duly_engine::limits::{Limits, OUTCOMES_BYTES};
 use duly_engine::queue::{Policy, Target, Webhook};
@@ -34,14 +34,7 @@ fn put(engine: &mut Engine, number: usize, url_bytes: usize) -> Answer {
 
 fn settle_as(engine: &mut Engine, number: usize, label: &str) {
     let at = Address { queue: queue(number), key: Key::new(label).expect("a good key") };
-    let schedule = Schedule {
-        at: at.clone(),
-        when: When::After(Span::from_hours(1)),
-        payload: None,
-        priority: None,
-        if_exists: IfExists::Keep,
-        allow_past: false,
-    };
+    let schedule = Schedule::new(at.clone(), When::After(Span::from_hours(1)));
     let outcome = Outcome::new(label).expect("a good outcome");
     let settle = Settle { at, outcome, remember: None, generation: None };
     engine.decide(Command::Schedule(schedule), Known::Absent);

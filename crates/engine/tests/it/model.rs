@@ -481,9 +481,8 @@ impl Run {
         let (after, due) = (self.dice.span(), self.instant());
         let when = [When::After(after), When::After(after), When::Due(due), When::Default];
         let number = self.dice.below(1_000);
+        let when = self.dice.pick(&when);
         Schedule {
-            at,
-            when: self.dice.pick(&when),
             payload: self.dice.one_in(2).then(|| Payload {
                 kind: PayloadKind::Json,
                 bytes: number.to_string().as_bytes().into(),
@@ -497,6 +496,7 @@ impl Run {
                 IfExists::Fail,
             ]),
             allow_past: self.dice.one_in(2),
+            ..Schedule::new(at, when)
         }
     }
 

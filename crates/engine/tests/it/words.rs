@@ -180,11 +180,9 @@ pub(crate) fn command(
 
 fn schedule(words: &mut Words<'_>) -> Schedule {
     let after = words.span("after").map(When::After);
+    let due = words.get("due").map(|due| When::Due(instant(due)));
+    let when = after.or(due).unwrap_or(When::Default);
     Schedule {
-        at: words.deadline(),
-        when: after
-            .or(words.get("due").map(|due| When::Due(instant(due))))
-            .unwrap_or(When::Default),
         payload: words
             .get("payload")
             .map(|text| Payload { kind: PayloadKind::Json, bytes: text.as_bytes().into() }),
@@ -197,6 +195,7 @@ fn schedule(words: &mut Words<'_>) -> Schedule {
             Some(other) => panic!("if_exists={other}"),
         },
         allow_past: words.has("allow_past"),
+        ..Schedule::new(words.deadline(), when)
     }
 }
 

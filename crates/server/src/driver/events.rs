@@ -180,7 +180,7 @@ fn size(announced: &Announced) -> usize {
 mod tests {
     use duly_engine::answer::Known;
     use duly_engine::clock::Reading;
-    use duly_engine::command::{Address, Command, IfExists, Schedule, Settle, When};
+    use duly_engine::command::{Address, Command, Schedule, Settle, When};
     use duly_engine::id::{Key, Outcome, QueueName};
     use duly_engine::limits::Limits;
     use duly_engine::time::{Span, Time};
@@ -208,17 +208,8 @@ mod tests {
             self.now += 1;
             self.engine.begin(reading(self.now), Storage::Plenty);
             for number in from..from + deadlines {
-                self.engine.decide(
-                    Command::Schedule(Schedule {
-                        at: address(number),
-                        when: When::After(Span::from_mins(30)),
-                        payload: None,
-                        priority: None,
-                        if_exists: IfExists::Keep,
-                        allow_past: false,
-                    }),
-                    Known::Absent,
-                );
+                let schedule = Schedule::new(address(number), When::After(Span::from_mins(30)));
+                self.engine.decide(Command::Schedule(schedule), Known::Absent);
             }
             self.finish()
         }

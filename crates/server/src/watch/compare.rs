@@ -103,11 +103,9 @@ pub(super) fn arm(queue: &QueueName, reading: &Reading, mark: &Mark, table: &str
 
 fn schedule(at: Address, mark: &Mark, table: &str, if_exists: IfExists) -> Command {
     Command::Schedule(Schedule {
-        at,
-        when: When::Due(mark.due),
         payload: Some(mark.payload(table)),
-        priority: None,
         if_exists,
         allow_past: true,
+        ..Schedule::new(at, When::Due(mark.due))
     })
 }

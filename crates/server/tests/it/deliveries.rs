@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, StatusCode};
 use duly::config::{ClockSource, Database, Journal, Settings, SqlAction};
 use duly::run::Server;
 use duly_engine::answer::Answer;
-use duly_engine::command::{Address, Command, IfExists, Schedule, When};
+use duly_engine::command::{Address, Command, Schedule, When};
 use duly_engine::deadline::{Deadline, Delivery, DeliveryState, Payload, PayloadKind};
 use duly_engine::id::{Key, QueueName};
 use duly_engine::queue::{Policy, Target, Webhook};
@@ -143,12 +143,8 @@ fn at(name: &str, key: &str) -> Address {
 async fn schedule(server: &Server, name: &str, key: &str, payload: &str) {
     let payload = Payload { kind: PayloadKind::Json, bytes: payload.as_bytes().into() };
     let command = Command::Schedule(Schedule {
-        at: at(name, key),
-        when: When::Default,
         payload: Some(payload),
-        priority: None,
-        if_exists: IfExists::Keep,
-        allow_past: false,
+        ..Schedule::new(at(name, key), When::Default)
     });
     let answer = server.handle().ask(command).await.expect("a driver at work");
     assert!(matches!(answer, Answer::Scheduled { created: true, .. }), "{answer:?}");

@@ -128,12 +128,11 @@ fn schedule(
         _ => When::After(span),
     };
     Command::Schedule(Schedule {
-        at,
-        when,
         payload: Some(oracle.payload(bytes)),
         priority: dice.one_in(3).then(|| u32::try_from(dice.below(3)).expect("it is small")),
         if_exists,
         allow_past: past,
+        ..Schedule::new(at, when)
     })
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use duly_engine::answer::{Answer, Leased};
-use duly_engine::command::{Address, Command, IfExists, Schedule, When};
+use duly_engine::command::{Address, Command, Schedule, When};
 use duly_engine::deadline::{Deadline, PayloadAt, State, What};
 use duly_engine::id::{Outcome, QueueName};
 use duly_engine::limits::TIMELINE_EVENTS;
@@ -120,14 +120,8 @@ impl Heard {
             if *until <= server.now() || self.may_be_erased(at) || self.may_be_scheduled(at) {
                 continue;
             }
-            let born = server.ask_one(Command::Schedule(Schedule {
-                at: at.clone(),
-                when: When::Default,
-                payload: None,
-                priority: None,
-                if_exists: IfExists::Keep,
-                allow_past: false,
-            }))?;
+            let again = Schedule::new(at.clone(), When::Default);
+            let born = server.ask_one(Command::Schedule(again))?;
             let is_settled = matches!(&born, Answer::Scheduled { deadline, .. }
                 if deadline.state == State::Settled && deadline.outcome.as_ref() == Some(outcome));
             if !is_settled {

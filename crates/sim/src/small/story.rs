@@ -140,11 +140,9 @@ impl Story {
         let priority = (self.dice.below(4) == 0).then(|| u32::try_from(self.dice.below(2000)));
         Command::Schedule(Schedule {
             payload: self.payload(&at),
-            at,
-            when: When::After(self.span(1, 500)),
             priority: priority.map(|number| number.expect("a small number")),
             if_exists: *self.dice.pick(&modes),
-            allow_past: false,
+            ..Schedule::new(at, When::After(self.span(1, 500)))
         })
     }
 

@@ -172,12 +172,10 @@ fn schedule(
     priority: Option<u32>,
 ) -> anyhow::Result<Deadline> {
     let answer = server.ask_one(Command::Schedule(Schedule {
-        at: at(name),
-        when: When::After(after),
         payload,
         priority,
         if_exists: IfExists::Renew,
-        allow_past: false,
+        ..Schedule::new(at(name), When::After(after))
     }))?;
     let Answer::Scheduled { created: true, deadline, .. } = answer else {
         anyhow::bail!("{name} is not scheduled: {answer:?}")
@@ -196,13 +194,10 @@ fn settle(server: &mut Server, name: &str, remember: Option<Span>) -> anyhow::Re
 fn shifted(server: &mut Server) -> anyhow::Result<Vec<Deadline>> {
     let mut deadlines = Vec::new();
     for number in 1..=6 {
+        let at = Address { queue: queue(SHIFTED), ..at(&format!("s{number}")) };
         let answer = server.ask_one(Command::Schedule(Schedule {
-            at: Address { queue: queue(SHIFTED), ..at(&format!("s{number}")) },
-            when: When::After(Span::from_mins(10)),
-            payload: None,
-            priority: None,
             if_exists: IfExists::Fail,
-            allow_past: false,
+            ..Schedule::new(at, When::After(Span::from_mins(10)))
         }))?;
         let Answer::Scheduled { deadline, .. } = answer else { anyhow::bail!("{answer:?}") };
         deadlines.push(*deadline);

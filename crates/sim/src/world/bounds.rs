@@ -387,12 +387,9 @@ fn schedule(key: &str, after: Span, bytes: usize, if_exists: IfExists) -> Comman
     text.resize(bytes.max(text.len()), b'x');
     let payload = Payload { kind: PayloadKind::Bytes, bytes: text.into() };
     Command::Schedule(Schedule {
-        at: at(key),
-        when: When::After(after),
         payload: Some(payload),
-        priority: None,
         if_exists,
-        allow_past: false,
+        ..Schedule::new(at(key), When::After(after))
     })
 }
 

@@ -125,12 +125,11 @@ impl ScheduleBody {
             }
         };
         Ok(Command::Schedule(Schedule {
-            at,
-            when,
             payload: self.payload.map(payload).transpose()?,
             priority: self.priority,
             if_exists: self.if_exists.map(IfExists::from).unwrap_or_default(),
             allow_past: self.allow_past.unwrap_or(false),
+            ..Schedule::new(at, when)
         }))
     }
 }

@@ -327,14 +327,7 @@ impl World {
             3 => (IfExists::Renew, command::IfExists::Renew),
             _ => (IfExists::Fail, command::IfExists::Fail),
         };
-        let schedule = Schedule {
-            at,
-            when: written,
-            payload: None,
-            priority: None,
-            if_exists: word,
-            allow_past: false,
-        };
+        let schedule = Schedule { if_exists: word, ..Schedule::new(at, written) };
         (Asked::Schedule { if_exists, when }, Command::Schedule(schedule))
     }
 
