@@ -207,7 +207,7 @@ pub struct Settle {
 pub struct Extend {
     /// Which deadline.
     pub at: Address,
-    /// By a span after its present due time, or to an instant.
+    /// How far, and from where.
     pub by: ExtendBy,
     /// Only if it is due then: makes a retry safe.
     pub if_due: Option<Time>,
@@ -218,6 +218,8 @@ pub struct Extend {
 pub enum ExtendBy {
     /// So much later than it is due now.
     Span(Span),
+    /// So long after the server hears of it, whenever it was due before.
+    After(Span),
     /// To this instant.
     Due(Time),
 }

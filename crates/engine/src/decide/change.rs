@@ -20,6 +20,7 @@ impl Engine {
         }
         let due = match extend.by {
             ExtendBy::Span(span) => live.due.plus(span),
+            ExtendBy::After(span) => self.now.plus(span),
             ExtendBy::Due(due) => due,
         };
         let latest = live.created_at.plus(self.state.queue(queue).policy.max_total);

@@ -445,7 +445,11 @@ impl Run {
                 let due = self.instant();
                 Command::Extend(Extend {
                     at,
-                    by: self.dice.pick(&[ExtendBy::Span(by), ExtendBy::Due(due)]),
+                    by: self.dice.pick(&[
+                        ExtendBy::Span(by),
+                        ExtendBy::After(by),
+                        ExtendBy::Due(due),
+                    ]),
                     if_due: self.dice.one_in(5).then_some(due),
                 })
             }

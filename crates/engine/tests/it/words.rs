@@ -149,9 +149,10 @@ pub(crate) fn command(
         }),
         "extend" => Command::Extend(Extend {
             at: words.deadline(),
-            by: match words.span("by") {
-                Some(span) => ExtendBy::Span(span),
-                None => ExtendBy::Due(instant(words.get("to").expect("by= or to="))),
+            by: match (words.span("by"), words.span("after")) {
+                (Some(span), _) => ExtendBy::Span(span),
+                (None, Some(span)) => ExtendBy::After(span),
+                _ => ExtendBy::Due(instant(words.get("to").expect("by=, after= or to="))),
             },
             if_due: words.get("if_due").map(instant),
         }),

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::name::Name;
 use super::wire::Connection;
-use crate::history::{Asked, When};
+use crate::history::{Asked, By, When};
 
 /// The answer to one question: its status, and its body.
 #[derive(Debug)]
@@ -79,12 +79,20 @@ fn reply_of_line(body: Value) -> Reply {
 fn spoken(name: Name, asked: &Asked) -> (&'static str, Value) {
     match asked {
         Asked::Schedule { when, .. } => {
-            let mut fields = time_field(*when, "after", "due");
+            let mut fields = match when {
+                When::AfterMs(span) => json!({ "after": format!("{span}ms") }),
+                When::DueMs(due) => json!({ "due": due }),
+                When::Default => json!({}),
+            };
             fields["payload"] = name.payload();
             ("schedule", fields)
         }
         Asked::Settle { outcome, .. } => ("settle", json!({ "outcome": outcome })),
-        Asked::Extend { by, .. } => ("extend", time_field(*by, "by", "due")),
+        Asked::Extend { by, .. } => match by {
+            By::LaterMs(span) => ("extend", json!({ "by": format!("{span}ms") })),
+            By::DueMs(due) => ("extend", json!({ "due": due })),
+            By::AfterMs(_) => unreachable!("{asked:?} is not asked over HTTP"),
+        },
         Asked::Freeze { for_ms } => ("freeze", json!({ "for": format!("{for_ms}ms") })),
         Asked::Get => ("get", json!({})),
         Asked::Revive => ("revive", json!({})),
@@ -92,13 +100,4 @@ fn spoken(name: Name, asked: &Asked) -> (&'static str, Value) {
             unreachable!("{asked:?} is not asked about a key here")
         }
     }
-}
-
-fn time_field(when: When, relative: &str, absolute: &str) -> Value {
-    let (field, value) = match when {
-        When::AfterMs(span) => (relative, Value::from(format!("{span}ms"))),
-        When::DueMs(due) => (absolute, due.into()),
-        When::Default => return Value::Object(Map::new()),
-    };
-    Value::Object(Map::from_iter([(field.to_owned(), value)]))
 }

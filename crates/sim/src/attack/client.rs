@@ -10,7 +10,7 @@ use super::name::Name;
 use super::wire::Connection;
 use super::world::World;
 use crate::dice::Dice;
-use crate::history::{Asked, IfExists, When};
+use crate::history::{Asked, By, IfExists, When};
 
 /// Questions in a batch.
 const BATCH: u64 = 12;
@@ -43,7 +43,7 @@ fn question(world: &World, dice: &mut Dice) -> (Name, Asked) {
             generation: None,
             remember_ms: None,
         },
-        60..70 => Asked::Extend { by: When::AfterMs(dice.within(20..=400)), if_due_ms: None },
+        60..70 => Asked::Extend { by: By::LaterMs(dice.within(20..=400)), if_due_ms: None },
         70..76 => Asked::Freeze { for_ms: 300 },
         _ => Asked::Get,
     };

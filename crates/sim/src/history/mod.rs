@@ -110,8 +110,8 @@ pub(crate) enum Asked {
     },
     /// For more time.
     Extend {
-        /// How much, counted from the present due time, or until when.
-        by: When,
+        /// How far.
+        by: By,
         /// Only if it is due then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         if_due_ms: Option<u64>,
@@ -164,6 +164,19 @@ pub(crate) enum When {
     DueMs(u64),
     /// The server knows: the queue's default delay.
     Default,
+}
+
+/// How far a due time is moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "a bare number ends in its unit")]
+pub(crate) enum By {
+    /// So many milliseconds later than it is.
+    LaterMs(u64),
+    /// To so many milliseconds from now.
+    AfterMs(u64),
+    /// To then, milliseconds since 1970.
+    DueMs(u64),
 }
 
 /// How an attempt ended.

@@ -9,7 +9,7 @@ use duly_engine::queue::Target;
 
 use super::Life;
 use crate::history::{
-    Asked, History, IfExists, Moment, Operation, Told, Verdict, When, handed, told,
+    Asked, By, History, IfExists, Moment, Operation, Told, Verdict, When, handed, told,
 };
 use crate::oracle::address_of;
 
@@ -168,8 +168,9 @@ fn asked(command: &Command) -> Option<Asked> {
         },
         Command::Extend(extend) => Asked::Extend {
             by: match extend.by {
-                ExtendBy::Span(span) => When::AfterMs(span.millis()),
-                ExtendBy::Due(due) => When::DueMs(due.millis()),
+                ExtendBy::Span(span) => By::LaterMs(span.millis()),
+                ExtendBy::After(span) => By::AfterMs(span.millis()),
+                ExtendBy::Due(due) => By::DueMs(due.millis()),
             },
             if_due_ms: extend.if_due.map(duly_engine::time::Time::millis),
         },

@@ -48,7 +48,11 @@ pub(super) fn command(
         Kind::Extend => {
             let known = oracle.glance(&at).map(|glance| glance.due);
             let by = dice.span(Span::from_millis(1), Span::from_hours(3));
-            let by = if dice.one_in(2) { ExtendBy::Span(by) } else { ExtendBy::Due(now.plus(by)) };
+            let by = match dice.below(4) {
+                0 | 1 => ExtendBy::Span(by),
+                2 => ExtendBy::After(by),
+                _ => ExtendBy::Due(now.plus(by)),
+            };
             Command::Extend(Extend { at, by, if_due: known.filter(|_| dice.one_in(2)) })
         }
         Kind::Freeze => {

@@ -1,7 +1,7 @@
 //! What somebody was told must have been so, at some moment between the question and the answer.
 
 use duly_engine::answer::{Answer, Leased, QueueView, Refusal, SettleResult, Totals};
-use duly_engine::command::{Command, ExtendBy, IfExists, Settle, Verdict, When};
+use duly_engine::command::{Command, Extend, ExtendBy, IfExists, Settle, Verdict, When};
 use duly_engine::deadline::{Acted, Deadline, DeliveryState, PayloadAt, State};
 use duly_engine::id::{DeadlineId, Seq};
 use duly_engine::time::Span;
@@ -42,13 +42,7 @@ impl Oracle {
             }
             (Command::Extend(extend), Answer::Deadline(deadline)) => {
                 self.seen(deadline, asked);
-                let at_due = |due| matches!(extend.by, ExtendBy::Due(asked) if asked == due);
-                let done = match extend.by {
-                    ExtendBy::Due(_) => at_due(deadline.due),
-                    ExtendBy::Span(by) => {
-                        extend.if_due.is_none_or(|had| had.plus(by) == deadline.due)
-                    }
-                };
+                let done = self.is_extended(extend, deadline, asked);
                 self.must(
                     Promise::ExplicitRefusal,
                     done && deadline.state == State::Pending,
@@ -112,6 +106,17 @@ impl Oracle {
                 let what = format!("{command:?} was answered with {answer:?}");
                 self.violated(Promise::ExplicitRefusal, what);
             }
+        }
+    }
+
+    /// Is a deadline due when an extension says?
+    fn is_extended(&self, extend: &Extend, deadline: &Deadline, asked: Moment) -> bool {
+        match extend.by {
+            ExtendBy::Due(due) => due == deadline.due,
+            ExtendBy::After(span) => {
+                self.steps_since(asked).any(|step| step.at.plus(span) == deadline.due)
+            }
+            ExtendBy::Span(by) => extend.if_due.is_none_or(|had| had.plus(by) == deadline.due),
         }
     }
 

@@ -254,6 +254,7 @@ impl Reference {
         }
         let due = match extend.by {
             ExtendBy::Span(span) => deadline.due.plus(span),
+            ExtendBy::After(span) => self.now.plus(span),
             ExtendBy::Due(due) => due,
         };
         let latest = deadline.created_at.plus(self.policy(deadline).max_total);

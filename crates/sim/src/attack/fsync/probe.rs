@@ -17,7 +17,7 @@ use super::super::wire::Connection;
 use super::super::worker;
 use super::super::world::World;
 use super::Field;
-use crate::history::{Asked, IfExists, Told, When};
+use crate::history::{Asked, By, IfExists, Told, When};
 
 /// How long each sync waits.
 const WAIT_MS: u64 = 100;
@@ -65,7 +65,7 @@ impl Probe<'_> {
     fn changes(&mut self) -> anyhow::Result<()> {
         let name = self.world.new_name_in(QUIET);
         let settle = Asked::Settle { outcome: "paid".into(), generation: None, remember_ms: None };
-        let extend = Asked::Extend { by: When::AfterMs(1_000), if_due_ms: None };
+        let extend = Asked::Extend { by: By::LaterMs(1_000), if_due_ms: None };
         let questions = [schedule(3_600_000), extend, Asked::Freeze { for_ms: 300 }, settle];
         for asked in questions {
             let begun = wall_ms();

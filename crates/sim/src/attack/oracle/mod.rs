@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use self::memory::{Hold, Memory, Winner};
 use super::name::Name;
-use crate::history::{Asked, Delivery, Phase, Seen, SettleResult, Told, When, told_over_http};
+use crate::history::{Asked, By, Delivery, Phase, Seen, SettleResult, Told, When, told_over_http};
 
 pub(super) use self::harm::Harm;
 pub(super) use self::memory::Before;
@@ -100,7 +100,7 @@ impl Oracle {
             Asked::Schedule { when: When::DueMs(due), .. } => {
                 memory.scheduled = memory.scheduled.max(*due);
             }
-            Asked::Extend { by: When::AfterMs(span), .. } => memory.extended_by += span,
+            Asked::Extend { by: By::LaterMs(span), .. } => memory.extended_by += span,
             Asked::Settle { outcome, .. } if !memory.outcomes.contains(outcome) => {
                 memory.outcomes.push(outcome.clone());
             }
@@ -298,7 +298,7 @@ impl Judge<'_> {
     /// What was asked for and granted is there.
     fn granted(&self, asked: &Asked, seen: &Seen) {
         let is_so = match asked {
-            Asked::Extend { by: When::AfterMs(span), .. } => {
+            Asked::Extend { by: By::LaterMs(span), .. } => {
                 seen.phase == Phase::Pending && seen.due_ms >= self.before.due_least + span
             }
             Asked::Freeze { for_ms } => {

@@ -84,6 +84,7 @@ pub(super) fn body(command: &Command) -> Map<String, Value> {
             match extend.by {
                 ExtendBy::Span(span) => json!({"by": span.to_string(), "if_due": if_due}),
                 ExtendBy::Due(due) => json!({"due": show_instant(due), "if_due": if_due}),
+                ExtendBy::After(_) => panic!("no request means {extend:?}"),
             }
         }
         Command::Freeze { span, .. } => json!({"for": span.to_string()}),

@@ -2,7 +2,7 @@
 
 use super::{Call, Duty, Hold, Life, REMEMBER_MS, Range, State, Why, due, ends, is_final, lapsed};
 use crate::history::{
-    Acted, Asked, Delivery, IfExists, Phase, Seen, SettleResult, Told, Verdict, When,
+    Acted, Asked, By, Delivery, IfExists, Phase, Seen, SettleResult, Told, Verdict, When,
 };
 
 impl<'h> State<'h> {
@@ -169,7 +169,7 @@ impl<'h> State<'h> {
 
     fn extended(
         self,
-        by: When,
+        by: By,
         if_due_ms: Option<u64>,
         seen: &'h Seen,
         call: Call<'h>,
@@ -179,9 +179,10 @@ impl<'h> State<'h> {
             return Err("what is extended is pending");
         }
         let due_before = match by {
-            When::AfterMs(more) => Some(seen.due_ms.saturating_sub(more)),
-            When::DueMs(due) if due == seen.due_ms => None,
-            When::DueMs(_) | When::Default => return Err("it is not due when it was asked to be"),
+            By::LaterMs(more) => Some(seen.due_ms.saturating_sub(more)),
+            By::AfterMs(after) if call.window.later(after).holds(seen.due_ms) => None,
+            By::DueMs(due) if due == seen.due_ms => None,
+            By::AfterMs(_) | By::DueMs(_) => return Err("it is not due when it was asked to be"),
         };
         if let Some((due, asked)) = due_before.zip(if_due_ms)
             && due != asked

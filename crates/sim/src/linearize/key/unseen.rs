@@ -1,7 +1,7 @@
 //! What an operation may have done to a key whose answer nobody got.
 
 use super::{Call, Duty, Hold, Life, REMEMBER_MS, Range, State, due};
-use crate::history::{Asked, Delivery, Verdict, When};
+use crate::history::{Asked, By, Delivery, Verdict};
 
 impl<'h> State<'h> {
     /// Everything that an operation may have done whose answer nobody got. What it would have left
@@ -60,9 +60,9 @@ impl<'h> State<'h> {
                     return;
                 }
                 let due = match by {
-                    When::AfterMs(more) => known.later(*more),
-                    When::DueMs(due) => Range::at(*due),
-                    When::Default => return,
+                    By::LaterMs(more) => known.later(*more),
+                    By::AfterMs(after) => call.window.later(*after),
+                    By::DueMs(due) => Range::at(*due),
                 };
                 let life = Life { due, ..life };
                 after(State::Pending { life, since: since.max(from) });

@@ -17,7 +17,7 @@ use duly_engine::{Engine, Storage};
 
 use crate::dice::Dice;
 use crate::history::{
-    Asked, History, IfExists, Moment, Operation, Rules, Told, Verdict, When, handed, told,
+    Asked, By, History, IfExists, Moment, Operation, Rules, Told, Verdict, When, handed, told,
 };
 
 const NOON_MS: u64 = 1_795_348_800_000;
@@ -295,13 +295,15 @@ impl World {
                 (asked, Command::Settle(settle))
             }
             9 => {
-                let (when, by) = if self.dice.percent(60) {
-                    (When::AfterMs(later), ExtendBy::Span(Span::from_millis(later)))
-                } else {
-                    let due = self.now() + later;
-                    (When::DueMs(due), ExtendBy::Due(Time::from_millis(due)))
+                let (far, by) = match self.dice.below(3) {
+                    0 => (By::LaterMs(later), ExtendBy::Span(Span::from_millis(later))),
+                    1 => (By::AfterMs(later), ExtendBy::After(Span::from_millis(later))),
+                    _ => {
+                        let due = self.now() + later;
+                        (By::DueMs(due), ExtendBy::Due(Time::from_millis(due)))
+                    }
                 };
-                let asked = Asked::Extend { by: when, if_due_ms: None };
+                let asked = Asked::Extend { by: far, if_due_ms: None };
                 (asked, Command::Extend(Extend { at, by, if_due: None }))
             }
             10 => {
