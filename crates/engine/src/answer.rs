@@ -307,11 +307,11 @@ pub enum Refusal {
     AlreadyExists(Box<Deadline>),
     /// `replace`, but its delivery is not over.
     DeliveryUnderWay(Box<Deadline>),
-    /// Extend or freeze of a settled deadline.
+    /// Extend or freeze of a settled deadline, or a schedule over it.
     AlreadySettled(Box<Deadline>),
-    /// Extend or freeze of a lapsed deadline.
+    /// Extend or freeze of a lapsed deadline, or a schedule over it.
     TooLate(Box<Deadline>),
-    /// A settle for another generation.
+    /// A settle for another generation, or a schedule over it.
     OtherGeneration(Box<Deadline>),
     /// `if_due` names another time.
     DueChanged(Box<Deadline>),

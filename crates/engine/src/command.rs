@@ -145,6 +145,9 @@ pub struct Schedule {
     pub if_exists: IfExists,
     /// Accept a due time more than an hour ago.
     pub allow_past: bool,
+    /// Only over this generation, and only while it is pending: what was decided from a look at it
+    /// holds, or is refused.
+    pub over: Option<Generation>,
 }
 
 impl Schedule {
@@ -157,6 +160,7 @@ impl Schedule {
             priority: None,
             if_exists: IfExists::default(),
             allow_past: false,
+            over: None,
         }
     }
 }

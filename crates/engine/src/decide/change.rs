@@ -127,7 +127,8 @@ impl Engine {
     }
 }
 
-fn too_late_to_change(over: Box<Deadline>) -> Refusal {
+/// Why what is over may not be changed.
+pub(super) fn too_late_to_change(over: Box<Deadline>) -> Refusal {
     if over.state == State::Settled {
         Refusal::AlreadySettled(over)
     } else {

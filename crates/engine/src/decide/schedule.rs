@@ -1,5 +1,6 @@
 //! Schedule: promise to act at a time, unless settled before.
 
+use super::change::too_late_to_change;
 use super::{Met, No};
 use crate::answer::{Answer, Known, Refusal};
 use crate::command::{DEFAULT_PRIORITY, IfExists, Schedule, When};
@@ -20,7 +21,13 @@ const WORKED_ON: Span = Span::from_mins(10);
 
 impl Engine {
     pub(super) fn schedule(&mut self, schedule: Schedule, known: Known) -> Result<Answer, No> {
+        if schedule.over.is_some() {
+            self.known_queue(&schedule.at.queue)?;
+        }
         let met = self.meet(&schedule.at, known)?;
+        if let Some(generation) = schedule.over {
+            self.still_pending(&met, generation)?;
+        }
         let no = match self.state.queue_no(&schedule.at.queue) {
             Some(no) => no,
             None => self.create_queue_for(&schedule)?,
@@ -37,6 +44,26 @@ impl Engine {
             }
             Met::Archived(deadline) => self.again(no, schedule, *deadline, None),
         }
+    }
+
+    /// Is this the generation that is there, and not over? If not, what there is instead.
+    fn still_pending(&self, met: &Met, generation: Generation) -> Result<(), Refusal> {
+        let shown = match met {
+            Met::Live(slot) if self.state.live(*slot).phase != Phase::Remembered => {
+                let live = self.state.live(*slot);
+                if live.generation == generation && live.phase == Phase::Pending {
+                    return Ok(());
+                }
+                self.view(*slot)
+            }
+            Met::Archived(deadline) => deadline.clone(),
+            Met::Live(_) | Met::Nothing => return Err(Refusal::UnknownDeadline),
+        };
+        Err(if shown.generation == generation {
+            too_late_to_change(shown)
+        } else {
+            Refusal::OtherGeneration(shown)
+        })
     }
 
     /// The deadline is there already: `if_exists` says what then.

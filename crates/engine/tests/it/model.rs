@@ -500,6 +500,7 @@ impl Run {
                 IfExists::Fail,
             ]),
             allow_past: self.dice.one_in(2),
+            over: self.dice.one_in(5).then(|| self.generation()),
             ..Schedule::new(at, when)
         }
     }

@@ -196,6 +196,7 @@ fn schedule(words: &mut Words<'_>) -> Schedule {
             Some(other) => panic!("if_exists={other}"),
         },
         allow_past: words.has("allow_past"),
+        over: words.number("over").map(Generation),
         ..Schedule::new(words.deadline(), when)
     }
 }

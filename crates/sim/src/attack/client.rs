@@ -57,7 +57,7 @@ fn schedule(dice: &mut Dice) -> Asked {
         85..95 => dice.within(1_200..=3_000),
         _ => dice.within(3_600_000..=7_200_000),
     };
-    Asked::Schedule { if_exists: IfExists::Keep, when: When::DueMs(wall_ms() + delay) }
+    Asked::Schedule { if_exists: IfExists::Keep, when: When::DueMs(wall_ms() + delay), over: None }
 }
 
 /// Questions about different deadlines: those about one and the same would have an order.

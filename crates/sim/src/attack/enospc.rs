@@ -199,7 +199,7 @@ fn schedule_one(world: &World, connection: &mut Connection) -> anyhow::Result<Op
 }
 
 fn schedule(delay: u64) -> Asked {
-    Asked::Schedule { if_exists: IfExists::Keep, when: When::DueMs(wall_ms() + delay) }
+    Asked::Schedule { if_exists: IfExists::Keep, when: When::DueMs(wall_ms() + delay), over: None }
 }
 
 fn settle() -> Asked {

@@ -96,6 +96,9 @@ pub(crate) enum Asked {
         if_exists: IfExists,
         /// Due when.
         when: When,
+        /// Only over this generation, while it is pending.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        over: Option<u32>,
     },
     /// That it happened.
     Settle {

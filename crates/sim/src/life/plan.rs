@@ -14,11 +14,12 @@ use crate::dice::Dice;
 use crate::world::Settings;
 
 /// The kinds of requests, and how often each is made in an ordinary life.
-pub(super) const KINDS: [(Kind, u32); 23] = [
+pub(super) const KINDS: [(Kind, u32); 24] = [
     (Kind::Keep, 14),
     (Kind::Replace, 12),
     (Kind::Renew, 10),
     (Kind::Fail, 4),
+    (Kind::Over, 5),
     (Kind::Settle, 26),
     (Kind::SettleGeneration, 5),
     (Kind::Remember, 6),
@@ -47,6 +48,7 @@ pub(super) enum Kind {
     Replace,
     Renew,
     Fail,
+    Over,
     Settle,
     SettleGeneration,
     Remember,

@@ -160,6 +160,7 @@ fn asked(command: &Command) -> Option<Asked> {
                 command::When::After(span) => When::AfterMs(span.millis()),
                 command::When::Due(due) => When::DueMs(due.millis()),
             },
+            over: schedule.over.map(|generation| generation.0),
         },
         Command::Settle(settle) => Asked::Settle {
             outcome: settle.outcome.as_str().to_owned(),

@@ -2,9 +2,10 @@
 
 use duly_engine::answer::Leased;
 use duly_engine::command::{
-    Command, Count, Extend, ExtendBy, Filter, IfExists, Scan, Schedule, Settle, Verdict, When,
+    Address, Command, Count, Extend, ExtendBy, Filter, IfExists, Scan, Schedule, Settle, Verdict,
+    When,
 };
-use duly_engine::id::{Key, Outcome};
+use duly_engine::id::{Generation, Key, Outcome};
 use duly_engine::time::{Span, Time};
 
 use super::plan::{KINDS, Kind, Plan, policy};
@@ -30,15 +31,19 @@ pub(super) fn command(
     }
     let now = oracle.now();
     match kind {
-        Kind::Keep => schedule(plan, dice, oracle, IfExists::Keep, heavy),
-        Kind::Replace => schedule(plan, dice, oracle, IfExists::Replace, heavy),
-        Kind::Renew => schedule(plan, dice, oracle, IfExists::Renew, heavy),
-        Kind::Fail => schedule(plan, dice, oracle, IfExists::Fail, heavy),
+        Kind::Keep => Command::Schedule(schedule(plan, dice, oracle, IfExists::Keep, heavy)),
+        Kind::Replace => Command::Schedule(schedule(plan, dice, oracle, IfExists::Replace, heavy)),
+        Kind::Renew => Command::Schedule(schedule(plan, dice, oracle, IfExists::Renew, heavy)),
+        Kind::Fail => Command::Schedule(schedule(plan, dice, oracle, IfExists::Fail, heavy)),
+        Kind::Over => {
+            let if_exists = if dice.one_in(4) { IfExists::Keep } else { IfExists::Replace };
+            let schedule = schedule(plan, dice, oracle, if_exists, heavy);
+            let over = generation(&schedule.at, dice, oracle);
+            Command::Schedule(Schedule { over: over.or(Some(Generation::FIRST)), ..schedule })
+        }
         Kind::Settle => settle(at, dice, None, None),
         Kind::SettleGeneration => {
-            let known = oracle.glance(&at).map(|glance| glance.generation);
-            let wanted =
-                if dice.one_in(3) { known.map(duly_engine::id::Generation::next) } else { known };
+            let wanted = generation(&at, dice, oracle);
             settle(at, dice, wanted, None)
         }
         Kind::Remember => {
@@ -114,7 +119,7 @@ fn schedule(
     oracle: &mut Oracle,
     if_exists: IfExists,
     heavy: bool,
-) -> Command {
+) -> Schedule {
     let at = plan.address(dice);
     let bytes =
         if heavy { plan.payload } else { 1 + dice.below(plan.payload) / (1 + dice.below(8)) };
@@ -131,19 +136,25 @@ fn schedule(
         1 => When::Due(oracle.now().plus(span)),
         _ => When::After(span),
     };
-    Command::Schedule(Schedule {
+    Schedule {
         payload: Some(oracle.payload(bytes)),
         priority: dice.one_in(3).then(|| u32::try_from(dice.below(3)).expect("it is small")),
         if_exists,
         allow_past: past,
         ..Schedule::new(at, when)
-    })
+    }
+}
+
+/// The generation that is there, as far as anybody knows, or the one after it.
+fn generation(at: &Address, dice: &mut Dice, oracle: &Oracle) -> Option<Generation> {
+    let known = oracle.glance(at).map(|glance| glance.generation);
+    if dice.one_in(3) { known.map(Generation::next) } else { known }
 }
 
 pub(super) fn settle(
-    at: duly_engine::command::Address,
+    at: Address,
     dice: &mut Dice,
-    generation: Option<duly_engine::id::Generation>,
+    generation: Option<Generation>,
     remember: Option<Span>,
 ) -> Command {
     let outcome = *dice.pick(&["paid", "paid", "paid", "cancelled", "refunded"]);

@@ -186,6 +186,10 @@ impl Oracle {
                 IfExists::Renew => !deadline.is_final(),
                 IfExists::Replace | IfExists::Fail => false,
             };
+            let keeps = keeps
+                && schedule.over.is_none_or(|over| {
+                    over == deadline.generation && deadline.state == State::Pending
+                });
             return self.must(Promise::ExplicitRefusal, keeps, || format!("{key} was kept"));
         }
         let due = match schedule.when {
@@ -193,7 +197,9 @@ impl Oracle {
             When::Due(due) => due == deadline.due,
             When::Default => true,
         };
-        let as_asked = due && schedule.priority.is_none_or(|asked| asked == deadline.priority);
+        let follows = schedule.over.is_none_or(|over| over.next() == deadline.generation);
+        let as_asked =
+            due && follows && schedule.priority.is_none_or(|asked| asked == deadline.priority);
         self.must(Promise::ExplicitRefusal, begun && as_asked, || {
             format!("{key} was created not as asked: {deadline:?}")
         });

@@ -2,7 +2,7 @@
 
 use duly_engine::answer::Refusal;
 use duly_engine::command::{Address, Command, IfExists};
-use duly_engine::deadline::{DeliveryState, State};
+use duly_engine::deadline::{Deadline, DeliveryState, State};
 use duly_engine::id::{DeliveryId, QueueName, Token};
 use duly_engine::queue::Target;
 
@@ -46,7 +46,8 @@ impl Oracle {
                 queue_of(command).is_none_or(|queue| self.queue_was_away(queue, asked))
             }
             Refusal::UnknownDeadline => address_of(command).is_none_or(|at| {
-                self.was_unknown(at, asked)
+                let looks = !matches!(command, Command::Schedule(one) if one.over.is_none());
+                looks && self.was_unknown(at, asked)
                     || matches!(command, Command::Settle(settle) if settle.generation.is_some())
             }),
             Refusal::UnknownDelivery => match command {
@@ -61,11 +62,16 @@ impl Oracle {
             Refusal::DeliveryUnderWay(deadline) => {
                 deadline.state == State::Lapsed && !deadline.is_final()
             }
-            Refusal::AlreadySettled(deadline) => deadline.state == State::Settled,
-            Refusal::TooLate(deadline) => deadline.state == State::Lapsed,
+            Refusal::AlreadySettled(deadline) => {
+                deadline.state == State::Settled && is_meant(command, deadline)
+            }
+            Refusal::TooLate(deadline) => {
+                deadline.state == State::Lapsed && is_meant(command, deadline)
+            }
             Refusal::OtherGeneration(deadline) => {
                 let wanted = match command {
                     Command::Settle(settle) => settle.generation,
+                    Command::Schedule(schedule) => schedule.over,
                     _ => None,
                 };
                 wanted.is_some_and(|wanted| wanted != deadline.generation)
@@ -179,6 +185,14 @@ impl Oracle {
             () if is_old && known.state == DeliveryState::Leased => Marker::VerdictUnderOldLease,
             () => Marker::VerdictAfterLeaseEnd,
         });
+    }
+}
+
+/// A schedule that is refused because a generation is over was to be over that one.
+fn is_meant(command: &Command, deadline: &Deadline) -> bool {
+    match command {
+        Command::Schedule(schedule) => schedule.over == Some(deadline.generation),
+        _ => true,
     }
 }
 

@@ -51,6 +51,18 @@ impl Reference {
         // Here queues are declared: none comes of a schedule.
         let queue = self.queue(&at.queue)?;
         let delay = self.queues[queue].policy.default_delay;
+        if let Some(generation) = schedule.over {
+            let index = met.ok_or(Refusal::UnknownDeadline)?;
+            let shown = self.shown(index);
+            match shown.state {
+                _ if shown.generation != generation => {
+                    return Err(Refusal::OtherGeneration(shown));
+                }
+                State::Pending => {}
+                State::Settled => return Err(Refusal::AlreadySettled(shown)),
+                State::Lapsed => return Err(Refusal::TooLate(shown)),
+            }
+        }
         if let Some(place) = self.remembered.iter().position(|kept| kept.at == *at)
             && self.remembered[place].until > self.now
         {

@@ -174,5 +174,5 @@ impl Probe<'_> {
 }
 
 fn schedule(delay: u64) -> Asked {
-    Asked::Schedule { if_exists: IfExists::Keep, when: When::DueMs(wall_ms() + delay) }
+    Asked::Schedule { if_exists: IfExists::Keep, when: When::DueMs(wall_ms() + delay), over: None }
 }

@@ -17,7 +17,10 @@ impl<'h> State<'h> {
             return Ok(());
         };
         let state = match (call.asked, told) {
-            (Asked::Schedule { if_exists, when }, Told::Scheduled { created, seen }) => {
+            (Asked::Schedule { if_exists, when, over }, Told::Scheduled { created, seen }) => {
+                if let Some(over) = over {
+                    self.had(*over, *created, seen)?;
+                }
                 if *created {
                     self.scheduled(*if_exists, *when, seen, call)?
                 } else {
@@ -60,6 +63,20 @@ impl<'h> State<'h> {
         };
         after(state);
         Ok(())
+    }
+
+    /// A schedule was to be over this generation, and was carried out.
+    fn had(self, over: u32, created: bool, seen: &'h Seen) -> Result<(), Why> {
+        let follows = if created {
+            seen.generation == over + 1
+        } else {
+            seen.generation == over && seen.phase == Phase::Pending
+        };
+        if self.is_pending_in(over) && follows {
+            Ok(())
+        } else {
+            Err("it was not pending in the generation that it was to be over")
+        }
     }
 
     fn scheduled(

@@ -294,6 +294,10 @@ impl<'h> State<'h> {
         }
     }
 
+    fn is_pending_in(self, generation: u32) -> bool {
+        matches!(self, State::Pending { life, .. } if life.generation == generation)
+    }
+
     fn pending(self) -> Result<(Life, u64), Why> {
         match self {
             State::Pending { life, since } => Ok((life, since)),

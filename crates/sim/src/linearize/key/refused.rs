@@ -21,12 +21,22 @@ impl<'h> State<'h> {
         let lapsed = !open && !settled;
         let dead = matches!(seen.phase, Phase::Lapsed { delivery: Delivery::Dead, .. });
         let fits = match (code, call.asked) {
-            ("already_exists", Asked::Schedule { if_exists, .. }) => *if_exists == IfExists::Fail,
-            ("delivery_under_way", Asked::Schedule { if_exists, .. }) => {
+            ("already_exists", Asked::Schedule { if_exists, over, .. }) => {
+                let is_it = over.is_none_or(|over| open && over == seen.generation);
+                *if_exists == IfExists::Fail && is_it
+            }
+            ("delivery_under_way", Asked::Schedule { if_exists, over: None, .. }) => {
                 *if_exists == IfExists::Replace && lapsed && !is_final(&seen.phase)
             }
+            ("already_settled", Asked::Schedule { over, .. }) => {
+                settled && *over == Some(seen.generation)
+            }
             ("already_settled", Asked::Extend { .. } | Asked::Freeze { .. }) => settled,
+            ("too_late", Asked::Schedule { over, .. }) => lapsed && *over == Some(seen.generation),
             ("too_late", Asked::Extend { .. } | Asked::Freeze { .. }) => lapsed,
+            ("other_generation", Asked::Schedule { over, .. }) => {
+                over.is_some_and(|wanted| wanted != seen.generation)
+            }
             ("other_generation", Asked::Settle { generation, .. }) => {
                 generation.is_some_and(|wanted| wanted != seen.generation)
             }
@@ -60,6 +70,9 @@ impl<'h> State<'h> {
                             return Err("it was to be remembered");
                         }
                         kept && other
+                    }
+                    Asked::Schedule { over: None, .. } => {
+                        return Err("a schedule over nothing needs none");
                     }
                     Asked::Erase => false,
                     _ => kept,

@@ -9,13 +9,14 @@ impl<'h> State<'h> {
     pub(super) fn unseen(self, call: Call<'h>, after: &mut impl FnMut(State<'h>)) {
         let from = call.window.from;
         match (call.asked, self) {
-            (Asked::Schedule { if_exists, when }, _) => {
+            (Asked::Schedule { over: Some(over), .. }, _) if !self.is_pending_in(*over) => {}
+            (Asked::Schedule { if_exists, when, over }, _) => {
                 let due = due(*when, call.window);
                 let pending = |generation| State::Pending {
                     life: Life::unseen(generation, due),
                     since: from,
                 };
-                if self.absent(call).is_ok() {
+                if self.absent(call).is_ok() && over.is_none() {
                     after(pending(1));
                 }
                 if let State::Remembered { outcome, until, .. } = self

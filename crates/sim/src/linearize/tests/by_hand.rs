@@ -57,7 +57,7 @@ impl Story {
 }
 
 fn schedule(if_exists: IfExists) -> Asked {
-    Asked::Schedule { if_exists, when: When::DueMs(10_000) }
+    Asked::Schedule { if_exists, when: When::DueMs(10_000), over: None }
 }
 
 fn settle(outcome: &str) -> Asked {
@@ -274,6 +274,38 @@ fn a_remembered_settle_is_born_settled() {
     story().told(2, 3, schedule(IfExists::Keep), born).must_be_right();
     story().told(2, 3, schedule(IfExists::Keep), made(1)).must_be_wrong("was remembered");
     story().told(70, 71, schedule(IfExists::Keep), made(1)).must_be_right();
+}
+
+#[test]
+fn a_schedule_over_a_generation_follows_it_while_it_is_pending() {
+    let over = |generation| Asked::Schedule {
+        if_exists: IfExists::Replace,
+        when: When::DueMs(10_000),
+        over: Some(generation),
+    };
+    let refused = |code: &str, seen| Told::Refused { code: code.to_owned(), seen: Some(seen) };
+    let open = |generation| seen(generation, Phase::Pending);
+    Story::begun().told(2, 3, over(1), made(2)).told(4, 5, over(2), made(3)).must_be_right();
+    // Of two who have looked at the same generation one is refused.
+    let both = || Story::begun().told(2, 9, over(1), made(2));
+    both().told(2, 9, over(1), refused("other_generation", open(2))).must_be_right();
+    both().told(2, 9, over(1), made(3)).must_be_wrong("not pending in the generation");
+    both().told(2, 9, over(2), refused("other_generation", open(2))).must_be_wrong("contradicts");
+    let paid = || Story::begun().told(2, 4, settle(PAID), won(3));
+    let too_late = refused("already_settled", seen(1, settled(3)));
+    paid().told(5, 6, over(1), too_late.clone()).must_be_right();
+    paid().told(5, 6, over(2), too_late).must_be_wrong("contradicts");
+    paid().told(5, 6, over(1), made(2)).must_be_wrong("not pending in the generation");
+    let nothing = || Told::Refused { code: "unknown_deadline".to_owned(), seen: None };
+    Story::default().told(2, 3, over(1), nothing()).must_be_right();
+    Story::begun().told(2, 3, over(1), nothing()).must_be_wrong("it is there");
+    Story::default().told(2, 3, over(1), made(1)).must_be_wrong("not pending in the generation");
+    // Nobody heard of it: it may have been, but over no other.
+    let lost = |generation| Story::begun().lost(2, over(generation));
+    let looked = |generation| Told::Record(seen(generation, Phase::Pending));
+    lost(1).told(4, 5, Asked::Get, looked(1)).must_be_right();
+    lost(1).told(4, 5, Asked::Get, looked(2)).must_be_right();
+    lost(2).told(4, 5, Asked::Get, looked(2)).must_be_wrong("another generation");
 }
 
 #[test]

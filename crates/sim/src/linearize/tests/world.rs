@@ -329,8 +329,10 @@ impl World {
             3 => (IfExists::Renew, command::IfExists::Renew),
             _ => (IfExists::Fail, command::IfExists::Fail),
         };
-        let schedule = Schedule { if_exists: word, ..Schedule::new(at, written) };
-        (Asked::Schedule { if_exists, when }, Command::Schedule(schedule))
+        let over = self.dice.percent(12).then(|| 1 + self.below_u32(3));
+        let schedule =
+            Schedule { if_exists: word, over: over.map(Generation), ..Schedule::new(at, written) };
+        (Asked::Schedule { if_exists, when, over }, Command::Schedule(schedule))
     }
 
     fn now(&self) -> u64 {
