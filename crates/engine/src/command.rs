@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::deadline::{DeliveryState, Payload, State};
 use crate::id::{DeadlineId, DeliveryId, Generation, Key, Outcome, QueueName, Token};
-use crate::queue::Policy;
+use crate::queue::{Policy, Target};
 use crate::time::{Span, Time};
 
 /// One request.
@@ -148,6 +148,8 @@ pub struct Schedule {
     /// Only over this generation, and only while it is pending: what was decided from a look at it
     /// holds, or is refused.
     pub over: Option<Generation>,
+    /// What comes of a queue that is not there yet.
+    pub creates: NewQueue,
 }
 
 impl Schedule {
@@ -161,7 +163,30 @@ impl Schedule {
             if_exists: IfExists::default(),
             allow_past: false,
             over: None,
+            creates: NewQueue::default(),
         }
+    }
+}
+
+/// A queue that comes of a schedule. Nobody has said where its lapsed deadlines go, so it is a place
+/// where nothing happens to them unless somebody comes: the rest of its policy is the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NewQueue {
+    /// Workers lease from it: the target `pull`.
+    #[default]
+    Pulled,
+    /// Its records are the point: the target `none`.
+    Kept,
+}
+
+impl NewQueue {
+    /// Its rules.
+    pub fn policy(self) -> Policy {
+        let target = match self {
+            NewQueue::Pulled => Target::Pull,
+            NewQueue::Kept => Target::None,
+        };
+        Policy { target, ..Policy::default() }
     }
 }
 

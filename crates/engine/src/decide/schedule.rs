@@ -190,10 +190,11 @@ impl Engine {
         if !self.limits.auto_create_queues {
             return Err(Refusal::UnknownQueue);
         }
-        self.due_of(Policy::default().default_delay, schedule)?;
+        let policy = schedule.creates.policy();
+        self.due_of(policy.default_delay, schedule)?;
         self.room_on_disk()?;
         self.room_for(self.state.next_id)?;
-        self.create_queue(&schedule.at.queue, Policy::default(), false)
+        self.create_queue(&schedule.at.queue, policy, false)
     }
 
     pub(super) fn create_queue(

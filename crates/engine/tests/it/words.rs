@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use duly_engine::answer::Leased;
 use duly_engine::command::{
-    Address, Command, Extend, ExtendBy, Filter, IfExists, Scan, Schedule, Settle, Verdict, When,
+    Address, Command, Extend, ExtendBy, Filter, IfExists, NewQueue, Scan, Schedule, Settle,
+    Verdict, When,
 };
 use duly_engine::deadline::{DeliveryState, Payload, PayloadKind, State};
 use duly_engine::id::{Generation, Key, Outcome, QueueName, Token};
@@ -197,6 +198,11 @@ fn schedule(words: &mut Words<'_>) -> Schedule {
         },
         allow_past: words.has("allow_past"),
         over: words.number("over").map(Generation),
+        creates: match words.get("creates") {
+            None | Some("pull") => NewQueue::Pulled,
+            Some("none") => NewQueue::Kept,
+            Some(other) => panic!("creates={other}"),
+        },
         ..Schedule::new(words.deadline(), when)
     }
 }
