@@ -277,8 +277,8 @@ pub enum Verdict {
 /// A slice of a walk over live records, in no order; the caller keeps what it wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
-    /// Of which queue.
-    pub queue: QueueName,
+    /// Of which queue; of all in one walk if none is named.
+    pub queue: Option<QueueName>,
     /// Where the last slice ended; 0 at first.
     pub from_slot: u32,
     /// Which records.

@@ -150,8 +150,8 @@ impl Handle {
         let mut live: Vec<Deadline> = Vec::new();
         let mut from_slot = 0;
         loop {
-            let scan =
-                Scan { queue: queue.clone(), from_slot, filter: filter.clone(), after, limit };
+            let (queue, filter) = (Some(queue.clone()), filter.clone());
+            let scan = Scan { queue, from_slot, filter, after, limit };
             match self.ask(Command::Scan(scan)).await? {
                 Answer::Scanned { found, next_slot } => {
                     live.extend(found);

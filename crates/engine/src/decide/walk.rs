@@ -15,13 +15,14 @@ use crate::time::Time;
 
 impl Engine {
     pub(super) fn scan(&mut self, scan: &Scan) -> Result<Answer, No> {
-        let no = self.known_queue(&scan.queue)?;
+        let only = self.only(scan.queue.as_ref())?;
         let (until, next_slot) = self.slice(scan.from_slot);
         let mut order: Vec<(Time, DeadlineId, u32)> = (scan.from_slot..until)
             .filter_map(|slot| {
                 let live = self.state.records.get(slot)?;
                 let after = scan.after.is_none_or(|after| (live.due, live.id) > after);
-                let shown = after && live.queue == no && matches(&scan.filter, live);
+                let here = only.is_none_or(|only| live.queue == only);
+                let shown = after && here && matches(&scan.filter, live);
                 shown.then_some((live.due, live.id, slot))
             })
             .collect();
@@ -33,10 +34,7 @@ impl Engine {
     }
 
     pub(super) fn count(&mut self, count: &Count) -> Result<Answer, No> {
-        let only = match &count.queue {
-            Some(queue) => Some(self.known_queue(queue)?),
-            None => None,
-        };
+        let only = self.only(count.queue.as_ref())?;
         let per = count.per.millis().max(1);
         let (until, next_slot) = self.slice(count.from_slot);
         let mut numbers: BTreeMap<(QueueNo, Time), u64> = BTreeMap::new();
@@ -49,6 +47,11 @@ impl Engine {
         }
         let named = |((no, begin), number)| ((self.state.queue(no).name.clone(), begin), number);
         Ok(Answer::Counted { due: numbers.into_iter().map(named).collect(), next_slot })
+    }
+
+    /// The queue that a walk is about; none if it is about all.
+    fn only(&self, queue: Option<&QueueName>) -> Result<Option<QueueNo>, Refusal> {
+        queue.map(|queue| self.known_queue(queue)).transpose()
     }
 
     /// Where a slice that begins there ends, and where the next one begins.

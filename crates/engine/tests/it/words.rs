@@ -328,5 +328,6 @@ fn scan(words: &mut Words<'_>) -> Scan {
         key_prefix: words.get("key_prefix").map(str::to_owned),
     };
     let limit = words.number("limit").unwrap_or(100);
-    Scan { queue: words.queue(), from_slot: 0, filter, after: None, limit }
+    let queue = (!words.has("all")).then(|| words.queue());
+    Scan { queue, from_slot: 0, filter, after: None, limit }
 }

@@ -520,7 +520,7 @@ fn records(engine: &mut Engine, queue: &QueueName) -> BTreeMap<u64, Deadline> {
     let mut from_slot = 0;
     loop {
         let filter = Filter::default();
-        let (queue, after, limit) = (queue.clone(), None, usize::MAX);
+        let (queue, after, limit) = (Some(queue.clone()), None, usize::MAX);
         let scan = Command::Scan(Scan { queue, from_slot, filter, after, limit });
         let Answer::Scanned { found, next_slot } = engine.decide(scan, Known::Absent) else {
             panic!("a scan of a known queue is a scan");

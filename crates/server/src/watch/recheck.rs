@@ -83,7 +83,7 @@ impl Watcher {
 
     /// A slice of a walk over the queue's deadlines.
     pub(super) fn slice(&self, from_slot: u32, filter: Filter) -> Command {
-        let queue = self.queue.clone();
+        let queue = Some(self.queue.clone());
         Command::Scan(Scan { queue, from_slot, filter, after: None, limit: SLICE })
     }
 

@@ -65,7 +65,7 @@ pub(super) fn command(
             Command::Freeze { at, span: if dice.one_in(5) { Span::ZERO } else { span } }
         }
         Kind::Scan => Command::Scan(Scan {
-            queue: at.queue,
+            queue: (!dice.one_in(4)).then_some(at.queue),
             from_slot: 0,
             filter: Filter::default(),
             after: None,

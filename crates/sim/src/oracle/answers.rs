@@ -3,7 +3,7 @@
 use duly_engine::answer::{Answer, Leased, QueueView, Refusal, SettleResult, Totals};
 use duly_engine::command::{Command, Extend, ExtendBy, IfExists, Settle, Verdict, When};
 use duly_engine::deadline::{Acted, Deadline, DeliveryState, PayloadAt, State};
-use duly_engine::id::{DeadlineId, Seq};
+use duly_engine::id::{DeadlineId, QueueName, Seq};
 use duly_engine::time::Span;
 
 use super::model::PayloadSeen;
@@ -92,7 +92,7 @@ impl Oracle {
                     && scan.filter == duly_engine::command::Filter::default()
                     && scan.after.is_none()
                 {
-                    self.nobody_is_missing(&scan.queue, found, asked);
+                    self.nobody_is_missing(scan.queue.as_ref(), found, asked);
                 }
             }
             (Command::GetClock | Command::ConfirmClock, Answer::Clock(view)) => {
@@ -339,23 +339,21 @@ impl Oracle {
     }
 
     /// A whole list: nothing that was pending all the time is missing.
-    fn nobody_is_missing(
-        &mut self,
-        queue: &duly_engine::id::QueueName,
-        found: &[Deadline],
-        asked: Moment,
-    ) {
-        let Some(no) = self.model.by_name.get(queue) else { return };
-        let Some(held) = self.model.queues.get(no).map(|queue| &queue.live) else { return };
+    fn nobody_is_missing(&mut self, queue: Option<&QueueName>, found: &[Deadline], asked: Moment) {
         let listed: std::collections::BTreeSet<DeadlineId> =
             found.iter().map(|deadline| deadline.id).collect();
-        let missing = held.iter().find(|id| {
-            let life = self.model.current(**id);
-            life.is_some_and(|life| life.begun <= asked.seq) && !listed.contains(id)
+        let mut queues = self.model.by_name.iter();
+        let missing = queues.find_map(|(name, no)| {
+            let held = &self.model.queues.get(no)?.live;
+            let mut held = held.iter().filter(|_| queue.is_none_or(|queue| queue == name));
+            let missing = held.find(|id| {
+                let life = self.model.current(**id);
+                life.is_some_and(|life| life.begun <= asked.seq) && !listed.contains(id)
+            })?;
+            Some((name.clone(), *missing))
         });
-        let missing = missing.copied();
         self.must(Promise::NothingVanishes, missing.is_none(), || {
-            format!("a list of {queue} lacks number {missing:?}")
+            format!("a list of {queue:?} lacks {missing:?}")
         });
     }
 

@@ -210,7 +210,7 @@ fn queue_of(command: &Command) -> Option<&QueueName> {
         | Command::GetQueue(queue)
         | Command::Pause { queue, .. }
         | Command::Shift { queue, .. } => Some(queue),
-        Command::Scan(scan) => Some(&scan.queue),
+        Command::Scan(scan) => scan.queue.as_ref(),
         Command::Count(count) => count.queue.as_ref(),
         other => address_of(other).map(|at| &at.queue),
     }

@@ -212,7 +212,7 @@ impl Story {
     /// Somebody looks through the dead deliveries of a queue and gives them up for good, but for one.
     fn clear_dead(&mut self, server: &mut Server) -> Result<(), Death> {
         let scan = Command::Scan(Scan {
-            queue: queue(self.dice.pick::<&str>(&QUEUES)),
+            queue: Some(queue(self.dice.pick::<&str>(&QUEUES))),
             from_slot: 0,
             filter: Filter { delivery: Some(DeliveryState::Dead), ..Filter::default() },
             after: None,
