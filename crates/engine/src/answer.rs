@@ -43,6 +43,9 @@ pub enum Answer {
     Erased,
     /// Of a lease.
     Leased(Vec<Leased>),
+    /// Who waits to be handed out, whose turn is first first. What is to lapse when it is handed out
+    /// is pending.
+    Waiting(Vec<Deadline>),
     /// Of a verdict.
     VerdictTaken(Box<Deadline>),
     /// Of a touch: until when the lease holds.
@@ -91,7 +94,7 @@ impl Answer {
             Answer::Leased(deliveries) => {
                 deliveries.iter_mut().map(|delivery| &mut delivery.payload).collect()
             }
-            Answer::Scanned { found, .. } => {
+            Answer::Waiting(found) | Answer::Scanned { found, .. } => {
                 found.iter_mut().map(|deadline| &mut deadline.payload).collect()
             }
             Answer::Refused(refusal) => {

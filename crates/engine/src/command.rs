@@ -37,10 +37,19 @@ pub enum Command {
     Lease {
         /// From which queue.
         queue: QueueName,
+        /// The delivery of this key and no other, if it may be handed out now, whoever is before it.
+        key: Option<Key>,
         /// How many at most.
         max: usize,
         /// For how long.
         span: Span,
+    },
+    /// Look at what a lease of so many would hand out now, in that order, and leave it there.
+    Waiting {
+        /// In which queue.
+        queue: QueueName,
+        /// How many at most.
+        limit: usize,
     },
     /// How an attempt ended.
     Verdict {
@@ -114,6 +123,7 @@ impl Command {
             Command::Get(_)
                 | Command::GetQueue(_)
                 | Command::ListQueues
+                | Command::Waiting { .. }
                 | Command::Scan(_)
                 | Command::Count(_)
                 | Command::GetClock

@@ -16,9 +16,10 @@ use crate::id::{DeliveryId, QueueName, QueueNo, Token};
 use crate::limits::{LEASE_DELIVERIES, RETRY_AFTER};
 use crate::queue::Target;
 use crate::state::index::hash_number;
-use crate::state::live::Phase;
+use crate::state::live::{Phase, Place};
+use crate::state::queue::Turn;
 use crate::step::{Engine, Storage};
-use crate::time::Span;
+use crate::time::{Span, Time};
 use crate::zoo::{self, Bug};
 
 /// Deliveries handed out by one step to the targets served here; as many again may be closed.
@@ -125,39 +126,77 @@ impl Engine {
         let mut deliveries = Vec::new();
         while (deliveries.len() as u64) < wanted {
             let Some(slot) = self.take_first(no) else { break };
-            let id = self.state.live(slot).id;
-            let token = Token(self.next_seq());
-            self.emit(Fact::Leased { queue: no, id, until, held_here });
-            let live = self.state.live(slot);
-            let mut delivery = live.delivery_id(self.state.directory);
-            if zoo::bites(Bug::IdChangesOnRetry) {
-                delivery.generation.0 += live.attempts() - 1;
-            }
-            deliveries.push(Leased {
-                id: delivery,
-                token,
-                queue: self.state.queue(no).name.clone(),
-                key: live.key.clone(),
-                due: live.due,
-                lapsed_at: live.story.as_ref().map_or(live.due, |story| story.lapsed_at),
-                attempt: live.attempts(),
-                leased_until: until,
-                payload: live.home.payload(),
-            });
+            deliveries.push(self.hold(no, slot, until, held_here));
         }
         self.spend(no, deliveries.len() as u64);
         deliveries
     }
 
-    /// The first that waits. If it is to lapse at handout, it does now.
+    /// Leases one that waits to a worker, before its turn.
+    pub(crate) fn lease_this(&mut self, no: QueueNo, slot: u32, span: Span) -> Leased {
+        self.take(slot);
+        let leased = self.hold(no, slot, self.now.plus(span), false);
+        self.spend(no, 1);
+        leased
+    }
+
+    /// Writes the lease of one that was taken.
+    fn hold(&mut self, no: QueueNo, slot: u32, until: Time, held_here: bool) -> Leased {
+        let id = self.state.live(slot).id;
+        let token = Token(self.next_seq());
+        self.emit(Fact::Leased { queue: no, id, until, held_here });
+        let live = self.state.live(slot);
+        let mut delivery = live.delivery_id(self.state.directory);
+        if zoo::bites(Bug::IdChangesOnRetry) {
+            delivery.generation.0 += live.attempts() - 1;
+        }
+        Leased {
+            id: delivery,
+            token,
+            queue: self.state.queue(no).name.clone(),
+            key: live.key.clone(),
+            due: live.due,
+            lapsed_at: live.story.as_ref().map_or(live.due, |story| story.lapsed_at),
+            attempt: live.attempts(),
+            leased_until: until,
+            payload: live.home.payload(),
+        }
+    }
+
+    /// The first that waits.
     fn take_first(&mut self, no: QueueNo) -> Option<u32> {
         let queue = self.state.queue(no);
         let ripe = if self.may_ripen(no) { queue.ripe.first() } else { None };
         let slot = queue.waiting.first().into_iter().chain(ripe).min()?.slot;
+        self.take(slot);
+        Some(slot)
+    }
+
+    /// One that waits is to be handed out: if it is to lapse at handout, it does now.
+    fn take(&mut self, slot: u32) {
         if self.state.live(slot).phase == Phase::Pending {
             self.lapse(slot);
         }
-        Some(slot)
+    }
+
+    /// The first so many that wait, whose turn is first first.
+    pub(crate) fn first_waiting(&self, no: QueueNo, most: usize) -> Vec<u32> {
+        let queue = self.state.queue(no);
+        let ripe = if self.may_ripen(no) { most } else { 0 };
+        let mut turns: Vec<&Turn> =
+            queue.waiting.iter().take(most).chain(queue.ripe.iter().take(ripe)).collect();
+        turns.sort_unstable();
+        turns.iter().take(most).map(|turn| turn.slot).collect()
+    }
+
+    /// Is this one among those that wait?
+    pub(crate) fn waits(&self, slot: u32) -> bool {
+        let live = self.state.live(slot);
+        match live.place {
+            Place::Waiting => true,
+            Place::Ripe => self.may_ripen(live.queue),
+            Place::Nowhere | Place::Parked => false,
+        }
     }
 
     /// May what is ripe lapse? Not while lapsing is withheld, nor before a new policy has reached it.

@@ -117,7 +117,7 @@ impl Handle {
         span: Span,
         wait: Span,
     ) -> Result<Result<Vec<Leased>, Refusal>, Stopped> {
-        let command = Command::Lease { queue: queue.clone(), max, span };
+        let command = Command::Lease { queue: queue.clone(), key: None, max, span };
         if wait.is_zero() {
             return Ok(leased(self.ask(command).await?));
         }

@@ -10,7 +10,7 @@ use crate::answer::{Answer, Known, Refusal};
 use crate::command::Verdict;
 use crate::deadline::{Deadline, DeliveryState};
 use crate::fact::Fact;
-use crate::id::{DeliveryId, QueueName, Token};
+use crate::id::{DeliveryId, Key, QueueName, QueueNo, Token};
 use crate::limits::{ERROR_BYTES, LEASE, LEASE_DELIVERIES};
 use crate::queue::Target;
 use crate::step::{Engine, Storage};
@@ -21,21 +21,48 @@ impl Engine {
     pub(super) fn lease_to_worker(
         &mut self,
         queue: &QueueName,
+        key: Option<&Key>,
         max: usize,
         span: Span,
     ) -> Result<Answer, No> {
-        let no = self.known_queue(queue)?;
-        if self.state.queue(no).policy.target != Target::Pull {
-            return Err(Refusal::NotPull.into());
-        }
+        let no = self.pull_queue(queue)?;
         if self.storage >= Storage::Full {
             return Err(Refusal::StorageFull.into());
         }
         let now = self.now;
         self.state.queue_mut(no).last_leased_at = Some(now);
-        let wanted = self.leasable(queue).min(max.min(LEASE_DELIVERIES));
         let span = span.clamp(LEASE.0, LEASE.1);
-        Ok(Answer::Leased(self.lease(no, wanted as u64, span, false)))
+        let Some(key) = key else {
+            let wanted = self.leasable(queue).min(max.min(LEASE_DELIVERIES));
+            return Ok(Answer::Leased(self.lease(no, wanted as u64, span, false)));
+        };
+        let ready = self.ready(no, key).filter(|_| max > 0 && self.leasable(queue) > 0);
+        let leased = ready.map(|slot| self.lease_this(no, slot, span));
+        Ok(Answer::Leased(leased.into_iter().collect()))
+    }
+
+    pub(super) fn waiting(&mut self, queue: &QueueName, limit: usize) -> Result<Answer, No> {
+        let no = self.pull_queue(queue)?;
+        // Whoever looks for work is there to do it.
+        self.worker_waits(queue);
+        let shown = self.first_waiting(no, self.leasable(queue).min(limit));
+        Ok(Answer::Waiting(shown.into_iter().map(|slot| self.state.view(slot)).collect()))
+    }
+
+    /// The queue of that name, if workers lease from it.
+    fn pull_queue(&self, queue: &QueueName) -> Result<QueueNo, Refusal> {
+        let no = self.known_queue(queue)?;
+        let is_pull = self.state.queue(no).policy.target == Target::Pull;
+        if is_pull { Ok(no) } else { Err(Refusal::NotPull) }
+    }
+
+    /// The record of a key, if it waits to be handed out. If anything is overdue with it that nobody
+    /// has noticed yet, it is noticed now.
+    fn ready(&mut self, no: QueueNo, key: &Key) -> Option<u32> {
+        let slot = self.state.slot_of_key(no, key)?;
+        let Met::Live(slot) = self.not_over(slot) else { return None };
+        self.look(slot);
+        self.waits(slot).then_some(slot)
     }
 
     pub(super) fn verdict(

@@ -54,7 +54,10 @@ impl Engine {
             Command::Get(at) => self.get(&at, known),
             Command::Revive(at) => self.revive(&at, known),
             Command::Erase(at) => self.erase(&at, known),
-            Command::Lease { queue, max, span } => self.lease_to_worker(&queue, max, span),
+            Command::Lease { queue, key, max, span } => {
+                self.lease_to_worker(&queue, key.as_ref(), max, span)
+            }
+            Command::Waiting { queue, limit } => self.waiting(&queue, limit),
             Command::Verdict { delivery, token, verdict } => {
                 self.verdict(delivery, token, verdict, known)
             }

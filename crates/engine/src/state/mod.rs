@@ -208,7 +208,7 @@ impl State {
         self.slot_of_key(self.queue_no(&address.queue)?, &address.key)
     }
 
-    fn slot_of_key(&self, queue: QueueNo, key: &Key) -> Option<u32> {
+    pub(crate) fn slot_of_key(&self, queue: QueueNo, key: &Key) -> Option<u32> {
         self.by_key.find(self.key_hash(queue, key), |slot| {
             self.records.get(slot).is_some_and(|live| live.queue == queue && live.key == *key)
         })

@@ -11,7 +11,7 @@ use duly_engine::answer::{Answer, Held, Leased, QueueView};
 use duly_engine::command::{
     Address, Command, Extend, ExtendBy, IfExists, Schedule, Settle, Verdict, When,
 };
-use duly_engine::deadline::{Deadline, Payload, PayloadAt, PayloadKind};
+use duly_engine::deadline::{Deadline, DeliveryState, Payload, PayloadAt, PayloadKind};
 use duly_engine::effect::Effect;
 use duly_engine::id::{DeliveryId, Generation, Key, Outcome, QueueName, Token};
 use duly_engine::limits::Limits;
@@ -46,6 +46,8 @@ fn the_engine_agrees_with_a_naive_reference() {
         ("scheduled", 1_800),
         ("kept", 1_600),
         ("leased", 350),
+        ("claimed", 20),
+        ("waiting", 70),
         ("verdict taken", 1_000),
         ("shifted", 600),
         ("queue deleted", 10),
@@ -197,7 +199,7 @@ impl Run {
         for happened in &more {
             self.hear(happened);
         }
-        if behind { "backlog".into() } else { kind(&answer) }
+        if behind { "backlog".into() } else { kind(&command, &answer) }
     }
 
     fn run(&mut self) -> String {
@@ -363,6 +365,9 @@ impl Run {
                     })
                     .collect(),
             ),
+            Answer::Waiting(found) => Answer::Waiting(
+                found.into_iter().map(|deadline| self.plain_deadline(deadline)).collect(),
+            ),
             Answer::Queue(view) => Answer::Queue(Box::new(QueueView {
                 last_leased_at: None,
                 too_late: 0,
@@ -405,11 +410,16 @@ impl Run {
     fn any(&mut self) -> Command {
         let queue = self.queue();
         match self.dice.below(100) {
-            0..70 => self.about_one(),
-            70..84 => Command::Lease {
+            0..66 => self.about_one(),
+            66..80 => Command::Lease {
                 queue,
+                key: None,
                 max: usize::try_from(self.dice.below(6)).expect("it is small"),
                 span: self.dice.span(),
+            },
+            80..84 => Command::Waiting {
+                queue,
+                limit: usize::try_from(self.dice.below(6)).expect("it is small"),
             },
             84..88 => {
                 let switch = [None, Some(true), Some(false), Some(false)];
@@ -454,11 +464,27 @@ impl Run {
                 })
             }
             60..64 => Command::Freeze { at, span: self.dice.span() },
-            64..66 => Command::Get(at),
+            64..66 => self.claim(at),
             66..70 => Command::Revive(at),
             70..74 => Command::Erase(at),
             _ => self.under_a_lease().unwrap_or(Command::Get(at)),
         }
+    }
+
+    /// A lease of one key, mostly of one that has lapsed and is in nobody's hands.
+    fn claim(&mut self, at: Address) -> Command {
+        let is_ready = |deadline: &&Deadline| {
+            let delivery = deadline.delivery.as_ref();
+            delivery.is_some_and(|delivery| delivery.state == DeliveryState::Ready)
+        };
+        let ready = self.reference.deadlines.iter().filter(is_ready);
+        let mut ready: Vec<Address> =
+            ready.map(|one| Address { queue: one.queue.clone(), key: one.key.clone() }).collect();
+        ready.push(at);
+        let index = usize::try_from(self.dice.below(ready.len() as u64)).expect("it is an index");
+        let Address { queue, key } = ready.swap_remove(index);
+        let max = usize::try_from(self.dice.below(3)).expect("it is small");
+        Command::Lease { queue, key: Some(key), max, span: self.dice.span() }
     }
 
     fn under_a_lease(&mut self) -> Option<Command> {
@@ -567,14 +593,19 @@ fn queue_name(name: &str) -> QueueName {
 }
 
 /// What an answer counts as.
-fn kind(answer: &Answer) -> String {
+fn kind(command: &Command, answer: &Answer) -> String {
     match answer {
         Answer::Scheduled { created: true, .. } => "scheduled".into(),
         Answer::Scheduled { created: false, .. } => "kept".into(),
         Answer::Settled { result, .. } => result.word().into(),
         Answer::Remembered { .. } => "remembered".into(),
         Answer::Leased(leased) if leased.is_empty() => "nothing to lease".into(),
+        Answer::Leased(_) if matches!(command, Command::Lease { key: Some(_), .. }) => {
+            "claimed".into()
+        }
         Answer::Leased(_) => "leased".into(),
+        Answer::Waiting(waiting) if waiting.is_empty() => "nobody waits".into(),
+        Answer::Waiting(_) => "waiting".into(),
         Answer::VerdictTaken(_) => "verdict taken".into(),
         Answer::Shift(_) => "shifted".into(),
         Answer::QueueDeleted => "queue deleted".into(),

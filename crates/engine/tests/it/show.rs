@@ -117,8 +117,8 @@ pub(crate) fn answer(answer: &Answer, world: &World, leased: &mut Vec<Leased>) -
             let so_far = if view.finished { "" } else { " so far" };
             format!("shifted {}{so_far}", view.moved)
         }
-        Answer::Scanned { found, .. } if found.is_empty() => "none".into(),
-        Answer::Scanned { found, .. } => {
+        Answer::Waiting(found) | Answer::Scanned { found, .. } if found.is_empty() => "none".into(),
+        Answer::Waiting(found) | Answer::Scanned { found, .. } => {
             return found.iter().map(|shown| deadline(shown, world)).collect();
         }
         Answer::Counted { due, .. } => {

@@ -163,9 +163,13 @@ pub(crate) fn command(
         "erase" => Command::Erase(words.deadline()),
         "lease" => Command::Lease {
             queue: words.queue(),
+            key: words.get("key").map(|key| Key::new(key).expect("a key is named well")),
             max: words.number("max").unwrap_or(1),
             span: words.span("for").unwrap_or(Span::from_secs(30)),
         },
+        "waiting" => {
+            Command::Waiting { queue: words.queue(), limit: words.number("limit").unwrap_or(100) }
+        }
         "verdict" => verdict(words, leased),
         "touch" => {
             let held = delivery(words, leased);

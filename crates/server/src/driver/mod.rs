@@ -509,6 +509,7 @@ fn place(placer: &mut Placer, kind: Kind, step: Step) -> (Placed, (u32, u32)) {
 fn effort(command: &Command) -> usize {
     match command {
         Command::Scan(_) | Command::Count(_) => WALK,
+        Command::Waiting { limit, .. } => (*limit).clamp(1, WALK),
         _ => 1,
     }
 }

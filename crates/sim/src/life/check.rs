@@ -173,10 +173,9 @@ impl Life {
         if free && self.world.is_up() && self.dice.one_in(8) {
             self.oracle.nothing_is_skipped();
             self.oracle.nobody_waits_for_others();
-            let waits = self
-                .questions
-                .iter()
-                .any(|question| !matches!(question.commands[..], [Command::Lease { .. }]));
+            let waits = self.questions.iter().any(|question| {
+                !matches!(question.commands[..], [Command::Lease { key: None, .. }])
+            });
             if waits {
                 let what = "somebody waits for an answer, and everything rests".to_owned();
                 self.oracle.violated(Promise::Bounds, what);

@@ -101,6 +101,14 @@ impl Life {
             Who::Client(client) => {
                 self.crowd.clients[client].waits = false;
                 self.cut_it_fine(&answers);
+                for answer in answers {
+                    // Who claims a key does at once what there is to do.
+                    if let Answer::Leased(deliveries) = answer {
+                        for leased in &deliveries {
+                            self.handle(Who::Operator, leased);
+                        }
+                    }
+                }
                 let after = if self.crowd.heavy {
                     Span::from_millis(self.dice.below(50))
                 } else {
@@ -204,7 +212,7 @@ impl Life {
         let asked = self.oracle.moment();
         let (number, answer) = self.world.wait_for_lease(&queue, max, span);
         self.requests += 1;
-        let commands = vec![Command::Lease { queue: queue.clone(), max, span }];
+        let commands = vec![Command::Lease { queue: queue.clone(), key: None, max, span }];
         let recorded = (self.record_moment(), vec![None]);
         let who = Who::Worker(worker);
         self.questions.push(Question { who, commands, asked, recorded, answer });
@@ -216,7 +224,7 @@ impl Life {
     fn take_up(&mut self, worker: usize, deliveries: Vec<Leased>) {
         let some = !deliveries.is_empty();
         for leased in deliveries {
-            self.handle(worker, &leased);
+            self.handle(Who::Worker(worker), &leased);
             if self.crowd.old.len() == REMEMBERED {
                 let index = self.dice.index(REMEMBERED);
                 self.crowd.old.swap_remove(index);
@@ -233,12 +241,11 @@ impl Life {
         self.work_in(worker, after);
     }
 
-    /// What a worker does with one delivery, for better or worse.
-    fn handle(&mut self, worker: usize, leased: &Leased) {
+    /// What somebody does with one delivery, for better or worse.
+    fn handle(&mut self, who: Who, leased: &Leased) {
         let (delivery, token) = (leased.id, leased.token);
         let said = if self.peace { Verdict::Done } else { verdict(&mut self.dice) };
         let done = Command::Verdict { delivery, token, verdict: said };
-        let who = Who::Worker(worker);
         let soon = self.dice.span(Span::from_millis(1), Span::from_mins(1));
         let patience = leased.leased_until.since(self.oracle.now());
         if self.peace {

@@ -480,7 +480,7 @@ fn named(answer: &Answer) -> Vec<(duly_engine::id::DeadlineId, duly_engine::id::
         | Answer::Deadline(deadline)
         | Answer::VerdictTaken(deadline) => vec![(deadline.id, deadline.generation)],
         Answer::Leased(deliveries) => deliveries.iter().map(of_leased).collect(),
-        Answer::Scanned { found, .. } => {
+        Answer::Waiting(found) | Answer::Scanned { found, .. } => {
             found.iter().map(|deadline| (deadline.id, deadline.generation)).collect()
         }
         Answer::Refused(refusal) => refusal

@@ -14,7 +14,7 @@ use crate::dice::Dice;
 use crate::world::Settings;
 
 /// The kinds of requests, and how often each is made in an ordinary life.
-pub(super) const KINDS: [(Kind, u32); 24] = [
+pub(super) const KINDS: [(Kind, u32); 26] = [
     (Kind::Keep, 14),
     (Kind::Replace, 12),
     (Kind::Renew, 10),
@@ -28,6 +28,8 @@ pub(super) const KINDS: [(Kind, u32); 24] = [
     (Kind::Get, 14),
     (Kind::Scan, 2),
     (Kind::Count, 1),
+    (Kind::Waiting, 2),
+    (Kind::Claim, 4),
     (Kind::Revive, 4),
     (Kind::Erase, 4),
     (Kind::OldVerdict, 4),
@@ -57,6 +59,8 @@ pub(super) enum Kind {
     Get,
     Scan,
     Count,
+    Waiting,
+    Claim,
     Revive,
     Erase,
     OldVerdict,

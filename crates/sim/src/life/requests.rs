@@ -77,6 +77,14 @@ pub(super) fn command(
             filter: Filter::default(),
             per: Span::from_mins(1),
         }),
+        Kind::Waiting => {
+            let limit = usize::try_from(dice.below(8)).expect("a small number");
+            Command::Waiting { queue: at.queue, limit }
+        }
+        Kind::Claim => {
+            let span = dice.span(Span::from_secs(1), Span::from_mins(3));
+            Command::Lease { queue: at.queue, key: Some(at.key), max: 1, span }
+        }
         Kind::Revive => Command::Revive(at),
         Kind::Erase => Command::Erase(at),
         Kind::OldVerdict if !old.is_empty() => {

@@ -3,7 +3,7 @@
 use duly_engine::answer::{Answer, Leased, QueueView, Refusal, SettleResult, Totals};
 use duly_engine::command::{Command, Extend, ExtendBy, IfExists, Settle, Verdict, When};
 use duly_engine::deadline::{Acted, Deadline, DeliveryState, PayloadAt, State};
-use duly_engine::id::{DeadlineId, QueueName, Seq};
+use duly_engine::id::{DeadlineId, Key, QueueName, Seq};
 use duly_engine::time::Span;
 
 use super::model::PayloadSeen;
@@ -14,6 +14,7 @@ impl Oracle {
     /// Somebody asked this, then, and is told this now.
     pub(crate) fn answered(&mut self, command: &Command, asked: Moment, answer: &Answer) {
         self.judged += 1;
+        self.claim_is_over(command);
         match (command, answer) {
             (_, Answer::Refused(refusal)) => self.refused(command, asked, refusal),
             (Command::Schedule(schedule), Answer::Scheduled { created, deadline, .. }) => {
@@ -58,10 +59,11 @@ impl Oracle {
                 });
                 self.must(Promise::ExplicitRefusal, erased, || format!("{} is not erased", at.key));
             }
-            (Command::Lease { .. }, Answer::Leased(deliveries)) => {
-                for delivery in deliveries {
-                    self.handed(delivery, asked.seq);
-                }
+            (Command::Lease { key, max, .. }, Answer::Leased(deliveries)) => {
+                self.given(key.as_ref(), *max, deliveries, asked);
+            }
+            (Command::Waiting { queue, limit }, Answer::Waiting(found)) => {
+                self.waiting(queue, *limit, found, asked);
             }
             (Command::Verdict { verdict, .. }, Answer::VerdictTaken(deadline)) => {
                 self.seen(deadline, asked);
@@ -277,6 +279,17 @@ impl Oracle {
         }
     }
 
+    /// A worker was given these, and has asked for them.
+    fn given(&mut self, key: Option<&Key>, max: usize, given: &[Leased], asked: Moment) {
+        for delivery in given {
+            self.handed(delivery, asked.seq);
+        }
+        let meant = given.iter().all(|one| key.is_none_or(|key| one.key == *key));
+        self.must(Promise::ExplicitRefusal, meant && given.len() <= max, || {
+            format!("{key:?} was asked for, {max} at most, and given are {given:?}")
+        });
+    }
+
     /// A delivery was handed to somebody.
     pub(crate) fn handed(&mut self, leased: &Leased, since: Seq) {
         let life = self.model.life(leased.id.deadline, leased.id.generation);
@@ -307,6 +320,22 @@ impl Oracle {
             format!("{}: attempt {} is not durable, or not this one", leased.id, leased.attempt)
         });
         self.must(Promise::NothingVanishes, payload, || format!("{}: another payload", leased.id));
+    }
+
+    /// Who waits was shown, and whose turn is first is first.
+    fn waiting(&mut self, queue: &QueueName, limit: usize, found: &[Deadline], asked: Moment) {
+        for deadline in found {
+            self.seen(deadline, asked);
+        }
+        let ready = |deadline: &Deadline| match &deadline.delivery {
+            Some(delivery) => delivery.state == DeliveryState::Ready,
+            None => deadline.state == State::Pending,
+        };
+        let all_wait = found.iter().all(|one| one.queue == *queue && ready(one));
+        let in_turn = found.is_sorted_by_key(|one| (one.priority, one.due, one.id));
+        self.must(Promise::ExplicitRefusal, all_wait && in_turn && found.len() <= limit, || {
+            format!("{limit} of those who wait in {queue} are not {found:?}")
+        });
     }
 
     fn verdict_answer(&mut self, verdict: &Verdict, deadline: &Deadline) {

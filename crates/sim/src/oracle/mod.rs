@@ -17,7 +17,7 @@ mod rest;
 mod restart;
 mod time;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use duly_engine::command::{Address, Command};
@@ -124,6 +124,8 @@ pub(crate) struct Oracle {
     clock: Clock,
     pending: VecDeque<Pending>,
     requests: Vec<Request>,
+    /// Leases of one key that are on their way: who is claimed may go before his turn.
+    claims: BTreeMap<Address, u32>,
     steps: VecDeque<Step>,
     step: u64,
     /// Sequence and digest of every record that is durable.
@@ -150,6 +152,7 @@ impl Oracle {
             clock: Clock::default(),
             pending: VecDeque::new(),
             requests: Vec::new(),
+            claims: BTreeMap::new(),
             steps: VecDeque::new(),
             step: 0,
             records: Vec::new(),
@@ -207,6 +210,16 @@ impl Oracle {
             && let Some(request) = self.request_of(schedule.payload.as_ref())
         {
             request.may_apply += 1;
+        }
+        if let Some(at) = claimed(command) {
+            *self.claims.entry(at).or_default() += 1;
+        }
+    }
+
+    /// A lease of one key is answered: nobody goes before his turn for it any more.
+    fn claim_is_over(&mut self, command: &Command) {
+        if let Some(claims) = claimed(command).and_then(|at| self.claims.get_mut(&at)) {
+            *claims = claims.saturating_sub(1);
         }
     }
 
@@ -274,6 +287,16 @@ impl Oracle {
     /// Journal time.
     pub(crate) fn now(&self) -> Time {
         self.steps.back().map_or(self.model.at, |step| step.at)
+    }
+}
+
+/// The deadline of which a command wants the delivery and no other.
+fn claimed(command: &Command) -> Option<Address> {
+    match command {
+        Command::Lease { queue, key: Some(key), .. } => {
+            Some(Address { queue: queue.clone(), key: key.clone() })
+        }
+        _ => None,
     }
 }
 

@@ -205,6 +205,7 @@ fn is_last_refused(command: &Command) -> bool {
 fn queue_of(command: &Command) -> Option<&QueueName> {
     match command {
         Command::Lease { queue, .. }
+        | Command::Waiting { queue, .. }
         | Command::PutQueue { queue, .. }
         | Command::DeleteQueue(queue)
         | Command::GetQueue(queue)

@@ -178,7 +178,7 @@ impl Story {
         let queue = queue(self.dice.pick::<&str>(&PULLED));
         let max = usize::try_from(1 + self.dice.below(8)).expect("a small number");
         let span = self.span(5, 300);
-        let answers = self.ask(server, vec![Command::Lease { queue, max, span }])?;
+        let answers = self.ask(server, vec![Command::Lease { queue, key: None, max, span }])?;
         for answer in answers {
             if let Answer::Leased(deliveries) = answer {
                 self.held.extend(deliveries);

@@ -141,7 +141,8 @@ fn by_hand(server: &mut Server) -> anyhow::Result<Vec<Address>> {
 
 /// Leases the one delivery that waits, and brings it to the state of this name.
 fn deliver(server: &mut Server, name: &str) -> anyhow::Result<()> {
-    let lease = Command::Lease { queue: queue(BY_HAND), max: 1, span: Span::from_hours(12) };
+    let (queue, span) = (queue(BY_HAND), Span::from_hours(12));
+    let lease = Command::Lease { queue, key: None, max: 1, span };
     let Answer::Leased(leased) = server.ask_one(lease)? else { anyhow::bail!("it is pulled") };
     let leased = leased.first().context("one waits")?;
     ensure!(name.starts_with(leased.key.as_str()), "{} was leased, not {name}", leased.key);

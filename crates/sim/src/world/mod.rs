@@ -406,7 +406,8 @@ impl World {
         max: usize,
         span: Span,
     ) -> (u64, oneshot::Receiver<Reply>) {
-        let (ask, answers) = self.request(vec![Command::Lease { queue: queue.clone(), max, span }]);
+        let lease = Command::Lease { queue: queue.clone(), key: None, max, span };
+        let (ask, answers) = self.request(vec![lease]);
         let up = self.up();
         up.waits += 1;
         up.inbox.push(Message::Lease(Wait { ask, queue: queue.clone(), number: up.waits }));

@@ -8,7 +8,7 @@ use duly_engine::command::{
 use duly_engine::deadline::{
     Acted, Deadline, DeliveryState, Event, Ladder, PayloadAt, State, What,
 };
-use duly_engine::id::{DeadlineId, DeliveryId, Generation, Outcome, QueueName, Token};
+use duly_engine::id::{DeadlineId, DeliveryId, Generation, Key, Outcome, QueueName, Token};
 use duly_engine::queue::Target;
 use duly_engine::time::{Span, Time};
 
@@ -31,7 +31,10 @@ impl Reference {
             Command::Get(at) => self.get(at),
             Command::Revive(at) => self.revive(at),
             Command::Erase(at) => self.erase(at),
-            Command::Lease { queue, max, span } => self.lease_to_worker(queue, *max, *span),
+            Command::Lease { queue, key, max, span } => {
+                self.lease_to_worker(queue, key.as_ref(), *max, *span)
+            }
+            Command::Waiting { queue, limit } => self.look_for_work(queue, *limit),
             Command::Verdict { delivery, token, verdict } => {
                 self.verdict(*delivery, *token, verdict)
             }
@@ -350,18 +353,42 @@ impl Reference {
         Ok(Answer::Erased)
     }
 
-    fn lease_to_worker(&mut self, name: &QueueName, max: usize, span: Span) -> Answered {
-        let queue = self.queue(name)?;
-        if self.queues[queue].policy.target != Target::Pull {
-            return Err(Refusal::NotPull);
-        }
+    fn lease_to_worker(
+        &mut self,
+        name: &QueueName,
+        key: Option<&Key>,
+        max: usize,
+        span: Span,
+    ) -> Answered {
+        let queue = self.pulled(name)?;
         if self.storage >= Storage::Full {
             return Err(Refusal::StorageFull);
         }
         self.queues[queue].last_leased_at = Some(self.now);
+        if let Some(key) = key {
+            self.meet(&Address { queue: name.clone(), key: key.clone() });
+        }
         let most = if self.queues[queue].paused { 0 } else { max.min(1_000) };
+        let mut wanted = self.waiting(queue);
+        wanted.retain(|index| key.is_none_or(|key| self.deadlines[*index].key == *key));
+        wanted.truncate(most);
         let span = span.clamp(Span::from_secs(1), Span::from_hours(12));
-        Ok(Answer::Leased(self.lease(queue, most, span, false)))
+        Ok(Answer::Leased(self.lease(queue, wanted, span, false)))
+    }
+
+    fn look_for_work(&mut self, name: &QueueName, limit: usize) -> Answered {
+        let queue = self.pulled(name)?;
+        self.queues[queue].last_leased_at = Some(self.now);
+        let nobody = self.queues[queue].paused || self.storage >= Storage::Full;
+        let shown = if nobody { 0 } else { limit.min(1_000) };
+        let waiting = self.waiting(queue).into_iter().take(shown);
+        Ok(Answer::Waiting(waiting.map(|index| self.deadlines[index].clone()).collect()))
+    }
+
+    fn pulled(&self, name: &QueueName) -> Result<usize, Refusal> {
+        let queue = self.queue(name)?;
+        let is_pull = self.queues[queue].policy.target == Target::Pull;
+        if is_pull { Ok(queue) } else { Err(Refusal::NotPull) }
     }
 
     /// The lapsed deadline of a delivery, the latest generation or one before.

@@ -389,7 +389,9 @@ impl Reference {
             };
             let most = self.queues[queue].policy.concurrency as usize;
             while self.queues[queue].requests.len() < most {
-                let leased = self.lease(queue, target.batch() as usize, span, true);
+                let mut wanted = self.waiting(queue);
+                wanted.truncate(target.batch() as usize);
+                let leased = self.lease(queue, wanted, span, true);
                 if leased.is_empty() {
                     break;
                 }
@@ -402,10 +404,16 @@ impl Reference {
         }
     }
 
-    fn lease(&mut self, queue: usize, most: usize, span: Span, held_here: bool) -> Vec<Leased> {
+    fn lease(
+        &mut self,
+        queue: usize,
+        wanted: Vec<usize>,
+        span: Span,
+        held_here: bool,
+    ) -> Vec<Leased> {
         let leased_until = self.now.plus(span);
         let mut leased = Vec::new();
-        for index in self.waiting(queue).into_iter().take(most) {
+        for index in wanted {
             if self.deadlines[index].state == State::Pending {
                 self.lapse(index);
             }

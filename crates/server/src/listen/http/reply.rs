@@ -214,6 +214,7 @@ pub(super) fn of(answer: Answer) -> Result<Reply, Problem> {
         },
         Answer::Refused(refusal) => return Err(refusal::problem(refusal)),
         Answer::Queues(_)
+        | Answer::Waiting(_)
         | Answer::Scanned { .. }
         | Answer::Counted { .. }
         | Answer::Clock(_)

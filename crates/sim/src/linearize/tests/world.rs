@@ -209,7 +209,8 @@ impl World {
         let name = QueueName::new(queue).expect("it is a name");
         let max = 1 + self.dice.index(3);
         let span = Span::from_millis(1_000 + self.dice.below(4_000));
-        let Answer::Leased(deliveries) = self.decide(Command::Lease { queue: name, max, span })
+        let Answer::Leased(deliveries) =
+            self.decide(Command::Lease { queue: name, key: None, max, span })
         else {
             return;
         };

@@ -3,6 +3,7 @@
 //! Each is held against what the record was when it was made; then the record is changed as the fact
 //! says, by rules written down here a second time.
 
+use duly_engine::command::Address;
 use duly_engine::deadline::{Deadline, DeliveryState, Ladder, State, What};
 use duly_engine::fact::Fact;
 use duly_engine::id::{DeadlineId, Outcome, QueueNo, Seq, Token};
@@ -154,7 +155,7 @@ impl Oracle {
         self.pace(deadline.queue_no, made);
     }
 
-    /// Nobody of the same queue who is ready goes before.
+    /// Nobody of the same queue who is ready goes before, unless this one was asked for by name.
     fn in_turn(&mut self, deadline: &Deadline, made: Made<'_>) {
         let Some(queue) = self.model.queues.get(&deadline.queue_no) else { return };
         let turn = (deadline.priority, deadline.due, deadline.id);
@@ -176,7 +177,9 @@ impl Oracle {
         if waits > 0 {
             self.markers.reach(Marker::PriorityBeforeAge);
         }
-        self.must(Promise::OneBadTarget, passed_over.is_none(), || {
+        let at = Address { queue: deadline.queue.clone(), key: deadline.key.clone() };
+        let claimed = self.claims.get(&at).is_some_and(|claims| *claims > 0);
+        self.must(Promise::OneBadTarget, claimed || passed_over.is_none(), || {
             format!("number {} went before {passed_over:?}", deadline.id.0)
         });
     }
