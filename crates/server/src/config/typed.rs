@@ -190,7 +190,7 @@ const PUBLIC_STREAMS: std::ops::RangeInclusive<usize> = 1..=100_000;
 const SHORTEST_SECRET: usize = 32;
 
 /// Fields of a policy that are inside its webhook target.
-const WEBHOOK_FIELDS: [&str; 4] = ["url", "secrets", "batch", "timeout"];
+pub(super) const WEBHOOK_FIELDS: [&str; 4] = ["url", "secrets", "batch", "timeout"];
 
 impl Typed {
     /// What is meant, or the first mistake.

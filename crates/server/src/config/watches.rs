@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::document::Document;
+use super::typed::WEBHOOK_FIELDS;
 use super::{BadConfig, Settings, SqlAction};
 use crate::policy::{PolicyText, TargetText, WebhookText};
 use crate::units::{self, WrittenDuration};
@@ -151,8 +152,12 @@ impl WatchForm {
         let mut policy = queue.cloned().unwrap_or_default();
         policy.target = Some(target.unwrap_or(TargetText::None));
         let policy = policy.over(&Policy::default()).map_err(|bad| {
-            let keys = vec!["action", "webhook", bad.field];
-            complain((keys, format!("{}; {}", bad.why, bad.hint)))
+            let why = format!("{}; {}", bad.why, bad.hint);
+            if WEBHOOK_FIELDS.contains(&bad.field) {
+                complain((vec!["action", "webhook", bad.field], why))
+            } else {
+                document.complain(&["queues", name, bad.field], why)
+            }
         })?;
         for (key, text) in [
             ("table", Some(&self.table)),
@@ -358,6 +363,13 @@ steps = ["UPDATE orders SET status='cancelled' WHERE id=:key AND status='unpaid'
         assert_eq!(watch.due, WatchDue::After(Span::from_mins(30)));
         assert_eq!((watch.start, watch.max_per_minute), (WatchStart::Now, 1_000));
         assert!(!settings.limits.auto_create_queues);
+    }
+
+    #[test]
+    fn a_mistake_in_the_queue_of_a_watch_is_named_there() {
+        let text = format!("{GOOD}[queues.shop-orders]\nconcurrency = 0\n");
+        let message = read(&text).expect_err("nothing would be delivered").to_string();
+        assert!(message.starts_with("duly.toml:15: queues.shop-orders.concurrency: "), "{message}");
     }
 
     #[test]
