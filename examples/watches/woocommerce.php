@@ -34,6 +34,7 @@ function duly_cancel(Duly\Delivery $delivery): Duly\Verdict
         return Duly\Verdict::superseded();
     }
     $order->update_meta_data('_duly_delivery', $delivery->id);
-    $order->update_status('cancelled', 'Not paid in time.');
-    return Duly\Verdict::done();
+    // WooCommerce does not throw: what it could not save, it says.
+    $isCancelled = $order->update_status('cancelled', 'Not paid in time.');
+    return $isCancelled ? Duly\Verdict::done() : Duly\Verdict::retry('WooCommerce could not save it');
 }
