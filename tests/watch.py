@@ -32,7 +32,7 @@ EXAMPLES = {
     "SHOP_DSN": "mysql://a:b@127.0.0.1/c",
     "WORDPRESS_DSN": "mysql://a:b@127.0.0.1/c", "WORDPRESS_URL": "https://shop.example",
     "MAGENTO_DSN": "mysql://a:b@127.0.0.1/c", "MAGENTO_URL": "https://shop.example",
-    "DULY_WEBHOOK_SECRET": SECRET,
+    "WEBHOOK_SECRET": SECRET,
 }
 """What the examples take from the environment."""
 KILLS = 8

@@ -66,19 +66,23 @@ final class Index implements HttpPostActionInterface, CsrfAwareActionInterface
             return Verdict::superseded();
         }
         $mark = 'Duly: not paid in time (' . $delivery->id . ')';
+        $isMarked = false;
         foreach ($order->getStatusHistories() ?? [] as $entry) {
-            // The same lapse may come twice: what it has done is done.
-            if ($entry->getComment() === $mark && $order->getState() === 'canceled') {
-                return Verdict::done();
-            }
+            $isMarked = $isMarked || $entry->getComment() === $mark;
         }
-        if ($order->getStatus() !== 'pending_payment' || !$this->management->cancel($order->getEntityId())) {
+        // The same lapse may come twice: what it has done is done.
+        if ($isMarked && $order->getState() === 'canceled') {
+            return Verdict::done();
+        }
+        if ($order->getStatus() !== 'pending_payment') {
             return Verdict::superseded();
         }
-        $order = $this->orders->get($order->getEntityId());
-        $order->addCommentToStatusHistory($mark);
-        $this->orders->save($order);
-        return Verdict::done();
+        if (!$isMarked) {
+            // First, so that a second attempt knows whose cancellation it finds.
+            $order->addCommentToStatusHistory($mark);
+            $this->orders->save($order);
+        }
+        return $this->management->cancel($order->getEntityId()) ? Verdict::done() : Verdict::superseded();
     }
 
     // The signature is the permission; there is no form and no session.

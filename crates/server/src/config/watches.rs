@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::document::Document;
 use super::typed::WEBHOOK_FIELDS;
 use super::{BadConfig, Settings, SqlAction};
-use crate::policy::{PolicyText, TargetText, WebhookText};
+use crate::policy::{ExecText, PolicyText, TargetText, WebhookText};
 use crate::units::{self, WrittenDuration};
 
 /// A table whose open rows are deadlines.
@@ -110,6 +110,7 @@ enum ModeWord {
 struct ActionForm {
     sql: Option<SqlActionForm>,
     webhook: Option<WebhookText>,
+    exec: Option<ExecText>,
 }
 
 #[derive(Deserialize)]
@@ -246,8 +247,8 @@ impl WatchForm {
             }
             return Ok(None);
         };
-        let target = match (&action.sql, &action.webhook) {
-            (Some(sql), None) => {
+        let target = match (&action.sql, &action.webhook, &action.exec) {
+            (Some(sql), None, None) => {
                 let setting = format!("watches.{name}.action.sql");
                 if sql.steps.is_empty() || sql.steps.iter().any(|step| step.trim().is_empty()) {
                     let why = "has at least one statement, and none is empty".to_owned();
@@ -262,9 +263,16 @@ impl WatchForm {
                 settings.sql.insert(setting.clone(), meant);
                 TargetText::Sql(setting)
             }
-            (None, Some(webhook)) => TargetText::Webhook(webhook.clone()),
+            (None, Some(webhook), None) => TargetText::Webhook(webhook.clone()),
+            (None, None, Some(exec)) => {
+                if !settings.exec.contains_key(&exec.command) {
+                    let why = format!("there is no [exec.{}] in the configuration", exec.command);
+                    return Err((vec!["action", "exec", "command"], why));
+                }
+                TargetText::Exec(exec.clone())
+            }
             _ => {
-                let why = "is one of `sql` and `webhook`".to_owned();
+                let why = "is one of `sql`, `webhook` and `exec`".to_owned();
                 return Err((vec!["action"], why));
             }
         };
@@ -363,6 +371,26 @@ steps = ["UPDATE orders SET status='cancelled' WHERE id=:key AND status='unpaid'
         assert_eq!(watch.due, WatchDue::After(Span::from_mins(30)));
         assert_eq!((watch.start, watch.max_per_minute), (WatchStart::Now, 1_000));
         assert!(!settings.limits.auto_create_queues);
+    }
+
+    #[test]
+    fn a_watch_may_act_by_a_command_that_the_configuration_names() {
+        let action = "[watches.shop-orders.action.exec]\ncommand = \"cancel\"\n";
+        let before = GOOD.split("[watches.shop-orders.action").next().expect("there is a part");
+        let text = format!("{before}{action}[exec.cancel]\nargv = [\"/srv/cancel\", \":key\"]\n");
+        let settings = read(&text).expect("it is good");
+        let target = Target::Exec { command: "cancel".to_owned() };
+        assert_eq!(settings.queues[&name()].target, target);
+        for (text, expected) in [
+            (
+                format!("{before}{action}"),
+                "13: watches.shop-orders.action.exec.command: there is no [exec.cancel]",
+            ),
+            (format!("{GOOD}{action}"), "12: watches.shop-orders.action: is one of"),
+        ] {
+            let message = read(&text).expect_err("it is bad").to_string();
+            assert!(message.starts_with(&format!("duly.toml:{expected}")), "{message}");
+        }
     }
 
     #[test]
