@@ -30,6 +30,12 @@ class Database:
 
     scheme, owner = None, None
     """The word before :// and the user the server runs as when the suite is root's."""
+    encrypted, elsewhere = (), ()
+    """Options of the server: a certificate to show, a time zone far from UTC."""
+    instant, now = None, None
+    """A column for an instant without its zone, and the clock in milliseconds since 1970."""
+    nul_is_refused = None
+    """What it says to a text with NUL in it, if it does not take one."""
 
     def __init__(self, options=()):
         self.directory = tempfile.mkdtemp(prefix=f"duly-{self.scheme}-")
@@ -40,7 +46,7 @@ class Database:
             os.chown(self.directory, account.pw_uid, account.pw_gid)
             self.as_user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         self.log = os.path.join(self.directory, "log")
-        self.kept, self.is_made = None, False
+        self.kept, self.is_made, self.paused = None, False, []
 
     def give(self, name, text):
         """A file for the server alone."""
@@ -85,8 +91,26 @@ class Database:
         except (pymysql.err.MySQLError, pg8000.dbapi.Error, OSError):
             return False
 
+    def pause(self):
+        """As slow as can be: it and its children do nothing, and the kernel still takes connections."""
+        number = self.process.pid
+        with open(f"/proc/{number}/task/{number}/children", encoding="utf-8") as children:
+            self.paused = [number, *map(int, children.read().split())]
+        for number in self.paused:
+            os.kill(number, signal.SIGSTOP)
+
+    def resume(self):
+        """It goes on where it was."""
+        for number in self.paused:
+            try:
+                os.kill(number, signal.SIGCONT)
+            except ProcessLookupError:
+                """It was killed meanwhile."""
+        self.paused = []
+
     def kill(self):
         """SIGKILL to it and its children: no goodbye."""
+        self.resume()
         self.kept = None
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -156,6 +180,9 @@ class Mariadb(Database):
 
     scheme, owner = "mysql", "mysql"
     text, lines = "LONGTEXT", "JSON_TABLE"
+    encrypted = ("--ssl-cert={certificate}", "--ssl-key={key}")
+    elsewhere = ("--default-time-zone=+05:30",)
+    instant, now = "DATETIME(3)", "ROUND(UNIX_TIMESTAMP(SYSDATE(3)) * 1000)"
     commit = b"\x03COMMIT"
     """A commit as it goes over the line."""
     pause = "SLEEP({})"
@@ -197,7 +224,7 @@ class Mariadb(Database):
         """As its administrator, through the socket: always let in."""
         return pymysql.connect(
             unix_socket=self.socket, user="root", charset="utf8mb4", connect_timeout=5,
-            autocommit=True,
+            autocommit=True, init_command="SET time_zone = '+00:00'",
             database=NAME if self.is_made else None,
         )
 
@@ -242,6 +269,10 @@ class Postgres(Database):
 
     scheme, owner = "postgres", "postgres"
     text, lines = "TEXT", "jsonb_to_recordset"
+    encrypted = ("-c", "ssl=on", "-c", "ssl_cert_file={certificate}", "-c", "ssl_key_file={key}")
+    elsewhere = ("-c", "timezone=Asia/Kolkata")
+    instant, now = "TIMESTAMP(3)", "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+    nul_is_refused = "0x00"
     commit = b"COMMIT\0"
     pause = "(SELECT count(*) FROM pg_sleep({}))"
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
