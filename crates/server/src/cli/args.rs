@@ -49,6 +49,46 @@ pub(super) enum Verb {
   duly demo                            then open http://127.0.0.1:7830/demo
   duly demo --http 127.0.0.1:8080 --data /tmp/shop")]
     Demo(Demo),
+    /// One request to a running server.
+    #[command(flatten)]
+    Ask(Request),
+    /// Measure this server on this machine.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly bench                           about a minute, beside whatever runs here
+  duly bench --quick --json
+  duly bench --only schedule-64 --only batch --data /mnt/ssd/bench")]
+    Bench(Bench),
+    /// Print the commented default configuration, or check a file.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly config > duly.toml
+  duly config --check duly.toml")]
+    Config(Config),
+    /// Look at a table and write a configuration that watches it; nothing is changed.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly init sqlite:///var/lib/shop/shop.db orders > duly.toml
+  duly init mysql://duly:secret@127.0.0.1/shop orders")]
+    Init(Init),
+    /// Table watches: what would they do?
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly watch check --config duly.toml   how many rows are open, overdue, would be armed
+  duly watch check --config duly.toml --data /var/lib/duly")]
+    Watch(Watch),
+    /// Look over a data directory and the configuration; nothing is changed.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly doctor                          what does ./duly-data hold, and is it whole?
+  duly doctor --data /var/lib/duly --config /etc/duly.toml
+  duly doctor --json",
+  after_help = "It reads everything, which takes a while, and ends with 65 if something is corrupt. A server
+cannot start meanwhile. One that is running is asked how it is instead.")]
+    Doctor(Doctor),
+    /// What the server starts commands with.
+    #[command(name = LAUNCH, hide = true)]
+    Launch(Launch),
+}
+
+/// What a running server is asked.
+#[derive(Debug, Subcommand)]
+pub(super) enum Request {
     /// Promise that something is done by a time, unless it is settled before.
     #[command(help_template = TEMPLATE, before_help = "Examples:
   duly schedule orders 42 --after 30m
@@ -121,38 +161,6 @@ time there is `duly extend`.")]
   duly erase orders 42
   duly erase orders 42 --yes           in a script")]
     Erase(Erase),
-    /// Measure this server on this machine.
-    #[command(help_template = TEMPLATE, before_help = "Examples:
-  duly bench                           about a minute, beside whatever runs here
-  duly bench --quick --json
-  duly bench --only schedule-64 --only batch --data /mnt/ssd/bench")]
-    Bench(Bench),
-    /// Print the commented default configuration, or check a file.
-    #[command(help_template = TEMPLATE, before_help = "Examples:
-  duly config > duly.toml
-  duly config --check duly.toml")]
-    Config(Config),
-    /// Look at a table and write a configuration that watches it; nothing is changed.
-    #[command(help_template = TEMPLATE, before_help = "Examples:
-  duly init sqlite:///var/lib/shop/shop.db orders > duly.toml
-  duly init mysql://duly:secret@127.0.0.1/shop orders")]
-    Init(Init),
-    /// Table watches: what would they do?
-    #[command(help_template = TEMPLATE, before_help = "Examples:
-  duly watch check --config duly.toml   how many rows are open, overdue, would be armed
-  duly watch check --config duly.toml --data /var/lib/duly")]
-    Watch(Watch),
-    /// Look over a data directory and the configuration; nothing is changed.
-    #[command(help_template = TEMPLATE, before_help = "Examples:
-  duly doctor                          what does ./duly-data hold, and is it whole?
-  duly doctor --data /var/lib/duly --config /etc/duly.toml
-  duly doctor --json",
-  after_help = "It reads everything, which takes a while, and ends with 65 if something is corrupt. A server
-cannot start meanwhile. One that is running is asked how it is instead.")]
-    Doctor(Doctor),
-    /// What the server starts commands with.
-    #[command(name = LAUNCH, hide = true)]
-    Launch(Launch),
 }
 
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer;
-use super::args::{Deadline, Erase, Link, List, Pause, Schedule, Server, Stats, Verb};
+use super::args::{Deadline, Erase, Link, List, Pause, Request, Schedule, Server, Stats};
 use super::call::{self, Call};
 use super::exit::Exit;
 use super::print::{self, Output};
@@ -57,8 +57,8 @@ pub(super) struct Session {
 }
 
 /// Runs a command that is one for a running server.
-pub(super) fn run(verb: Verb, environment: &Environment) -> Exit {
-    let server = verb.server();
+pub(super) fn run(request: Request, environment: &Environment) -> Exit {
+    let server = request.server();
     let json = server.json;
     let url = server.url.as_deref().or_else(|| environment.get("DULY_URL")).unwrap_or(DEFAULT_URL);
     let client = match Client::new(url) {
@@ -77,66 +77,46 @@ pub(super) fn run(verb: Verb, environment: &Environment) -> Exit {
             return Exit::Io;
         }
     };
-    match runtime.block_on(session.perform(verb)) {
+    match runtime.block_on(session.perform(request)) {
         Ok(()) => Exit::Done,
         Err(stop) => session.stopped(stop),
     }
 }
 
-impl Verb {
+impl Request {
     fn server(&self) -> &Server {
         match self {
-            Verb::Schedule(args) => &args.server,
-            Verb::Settle(args) => &args.server,
-            Verb::Extend(args) => &args.server,
-            Verb::Freeze(args) => &args.server,
-            Verb::Get(args) | Verb::Revive(args) => &args.server,
-            Verb::List(args) => &args.server,
-            Verb::Tail(args) => &args.server,
-            Verb::Link(args) => &args.server,
-            Verb::Stats(args) => &args.server,
-            Verb::Pause(args) | Verb::Resume(args) => &args.server,
-            Verb::Erase(args) => &args.server,
-            Verb::Serve(_)
-            | Verb::Demo(_)
-            | Verb::Bench(_)
-            | Verb::Config(_)
-            | Verb::Doctor(_)
-            | Verb::Launch(_)
-            | Verb::Init(_)
-            | Verb::Watch(_) => {
-                unreachable!("these commands ask no server")
-            }
+            Request::Schedule(args) => &args.server,
+            Request::Settle(args) => &args.server,
+            Request::Extend(args) => &args.server,
+            Request::Freeze(args) => &args.server,
+            Request::Get(args) | Request::Revive(args) => &args.server,
+            Request::List(args) => &args.server,
+            Request::Tail(args) => &args.server,
+            Request::Link(args) => &args.server,
+            Request::Stats(args) => &args.server,
+            Request::Pause(args) | Request::Resume(args) => &args.server,
+            Request::Erase(args) => &args.server,
         }
     }
 }
 
 impl Session {
-    async fn perform(&self, verb: Verb) -> Result<(), Stop> {
-        match verb {
-            Verb::Schedule(args) => self.schedule(&args).await,
-            Verb::Settle(args) => self.about_a_deadline(call::settle(&args)).await,
-            Verb::Extend(args) => self.about_a_deadline(call::extend(&args)).await,
-            Verb::Freeze(args) => self.about_a_deadline(call::freeze(&args)).await,
-            Verb::Get(args) => self.get(&args).await,
-            Verb::Revive(args) => self.about_a_deadline(call::revive(&args.address)).await,
-            Verb::List(args) => self.list(&args).await,
-            Verb::Tail(args) => self.tail(&args).await,
-            Verb::Link(args) => self.link(&args).await,
-            Verb::Stats(args) => self.stats(&args).await,
-            Verb::Pause(args) => self.pause(&args, "pause").await,
-            Verb::Resume(args) => self.pause(&args, "resume").await,
-            Verb::Erase(args) => self.erase(&args).await,
-            Verb::Serve(_)
-            | Verb::Demo(_)
-            | Verb::Bench(_)
-            | Verb::Config(_)
-            | Verb::Doctor(_)
-            | Verb::Launch(_)
-            | Verb::Init(_)
-            | Verb::Watch(_) => {
-                unreachable!("these commands ask no server")
-            }
+    async fn perform(&self, request: Request) -> Result<(), Stop> {
+        match request {
+            Request::Schedule(args) => self.schedule(&args).await,
+            Request::Settle(args) => self.about_a_deadline(call::settle(&args)).await,
+            Request::Extend(args) => self.about_a_deadline(call::extend(&args)).await,
+            Request::Freeze(args) => self.about_a_deadline(call::freeze(&args)).await,
+            Request::Get(args) => self.get(&args).await,
+            Request::Revive(args) => self.about_a_deadline(call::revive(&args.address)).await,
+            Request::List(args) => self.list(&args).await,
+            Request::Tail(args) => self.tail(&args).await,
+            Request::Link(args) => self.link(&args).await,
+            Request::Stats(args) => self.stats(&args).await,
+            Request::Pause(args) => self.pause(&args, "pause").await,
+            Request::Resume(args) => self.pause(&args, "resume").await,
+            Request::Erase(args) => self.erase(&args).await,
         }
     }
 

@@ -192,25 +192,25 @@ impl Fields {
 mod tests {
     use clap::Parser as _;
 
-    use super::super::args::{CommandLine, Verb};
+    use super::super::args::{CommandLine, Request, Verb};
     use super::*;
 
     fn call(line: &str) -> (String, Value) {
         let verb = CommandLine::try_parse_from(line.split(' ')).expect("it is well typed").verb;
         let call = match verb {
-            Verb::Schedule(args) => {
+            Verb::Ask(Request::Schedule(args)) => {
                 let payload = args.payload.as_deref().map(|text| {
                     RawValue::from_string(text.to_owned()).expect("the payload is JSON")
                 });
                 schedule(&args, payload.as_deref())
             }
-            Verb::Settle(args) => settle(&args),
-            Verb::Extend(args) => extend(&args),
-            Verb::Freeze(args) => freeze(&args),
-            Verb::List(args) => list(&args, args.cursor.as_deref()),
-            Verb::Stats(args) => stats(&args),
-            Verb::Link(args) => link(&args),
-            Verb::Pause(args) => pause(&args, "pause"),
+            Verb::Ask(Request::Settle(args)) => settle(&args),
+            Verb::Ask(Request::Extend(args)) => extend(&args),
+            Verb::Ask(Request::Freeze(args)) => freeze(&args),
+            Verb::Ask(Request::List(args)) => list(&args, args.cursor.as_deref()),
+            Verb::Ask(Request::Stats(args)) => stats(&args),
+            Verb::Ask(Request::Link(args)) => link(&args),
+            Verb::Ask(Request::Pause(args)) => pause(&args, "pause"),
             other => panic!("{other:?} is not one of those above"),
         };
         let body = serde_json::from_slice(&call.body).unwrap_or_default();
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_payload_is_sent_as_it_was_typed() {
         let verb = CommandLine::try_parse_from(["duly", "schedule", "o", "1"]).expect("good").verb;
-        let Verb::Schedule(args) = verb else { panic!("it is a schedule") };
+        let Verb::Ask(Request::Schedule(args)) = verb else { panic!("it is a schedule") };
         let payload = RawValue::from_string("{\"total\": 1.50}".to_owned()).expect("it is JSON");
         assert_eq!(schedule(&args, Some(&payload)).body, "{\"payload\":{\"total\": 1.50}}");
     }
@@ -257,7 +257,9 @@ mod tests {
             "POST /v1/queues/a%2Fb/deadlines/x%3Fy/settle"
         );
         let tail = CommandLine::try_parse_from(["duly", "tail", "--key", "a&b", "--after", "7"]);
-        let Verb::Tail(args) = tail.expect("good").verb else { panic!("it is a tail") };
+        let Verb::Ask(Request::Tail(args)) = tail.expect("good").verb else {
+            panic!("it is a tail")
+        };
         assert_eq!(events(&args), "/v1/events?key=a%26b&after=7");
         assert_eq!(events(&Tail { key: None, after: None, ..args }), "/v1/events");
         assert_eq!(

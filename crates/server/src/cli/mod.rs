@@ -48,7 +48,7 @@ pub fn main() -> ExitCode {
         Verb::Init(args) => watch::init(&args, &environment),
         Verb::Doctor(args) => doctor::run(&args, &environment).into(),
         Verb::Launch(args) => launch(&args),
-        verb => ask::run(verb, &environment).into(),
+        Verb::Ask(request) => ask::run(request, &environment).into(),
     }
 }
 
