@@ -132,12 +132,9 @@ pub(super) async fn follow(
     headers: HeaderMap,
     Parameters(parameters): Parameters<EventsParameters>,
 ) -> Result<Response, Problem> {
-    let wanted = Wanted {
-        queue: parameters.queue.as_deref().map(extract::queue_name).transpose()?,
-        key: parameters.key.as_deref().map(extract::key).transpose()?,
-    };
+    let wanted = parameters.meant()?;
     let events = api.handle.events().clone();
-    let after = last_heard(&headers)?.or(parameters.after).unwrap_or_else(|| events.last());
+    let after = last_heard(&headers)?.or(wanted.after).unwrap_or_else(|| events.last());
     if let Err(gone) = events.read(after) {
         return Err(events_gone(after, gone));
     }
@@ -150,13 +147,28 @@ pub(super) async fn follow(
     }))
 }
 
-/// Which events somebody wants to hear.
-struct Wanted {
-    queue: Option<QueueName>,
-    key: Option<Key>,
+/// Which events somebody wants to hear, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Following {
+    /// Of this queue.
+    pub queue: Option<QueueName>,
+    /// Of the deadline of this key.
+    pub key: Option<Key>,
+    /// After this event.
+    pub after: Option<Seq>,
 }
 
-impl Wanted {
+impl EventsParameters {
+    pub(super) fn meant(&self) -> Result<Following, Problem> {
+        Ok(Following {
+            queue: self.queue.as_deref().map(extract::queue_name).transpose()?,
+            key: self.key.as_deref().map(extract::key).transpose()?,
+            after: self.after,
+        })
+    }
+}
+
+impl Following {
     fn is(&self, announcement: &Announcement) -> bool {
         let key = announcement.told.as_ref().map(|told| &told.key);
         self.queue.as_ref().is_none_or(|queue| *queue == announcement.queue)
@@ -189,7 +201,7 @@ fn events_gone(after: Seq, Gone { kept_after, last }: Gone) -> Problem {
 async fn tell(
     mut stream: Stream,
     events: Events,
-    wanted: Wanted,
+    wanted: Following,
     mut place: Seq,
 ) -> Result<(), Over> {
     let directory = events.directory();

@@ -15,7 +15,11 @@ use super::clock::AdvanceBody;
 use super::deadlines::{ExtendBody, FreezeBody, Nothing, ScheduleBody, SettleBody};
 pub use super::deliveries::Wanted;
 use super::deliveries::{LeaseBody, TouchBody, VerdictBody};
+use super::events::EventsParameters;
+pub use super::events::Following;
 use super::extract::{self, read_body, read_parameters};
+use super::links::LinkBody;
+pub use super::links::LinkWanted;
 pub use super::list::Listing;
 use super::list::{ListParameters, write_cursor};
 use super::problem::Problem;
@@ -40,6 +44,8 @@ pub enum Call {
     PutQueue,
     /// `POST /v1/queues/{queue}/pause`.
     Pause,
+    /// `POST /v1/queues/{queue}/resume`.
+    Resume,
     /// `POST /v1/queues/{queue}/shift`.
     Shift,
     /// `POST /v1/queues/{queue}/lease`.
@@ -48,13 +54,17 @@ pub enum Call {
     Verdict,
     /// `POST /v1/deliveries/{id}/touch`.
     Touch,
+    /// `POST /v1/links`.
+    Link,
     /// `POST /v1/clock/advance`.
     Advance,
+    /// `POST /v1/clock/confirm`, which says nothing.
+    Confirm,
 }
 
 impl Call {
     /// All of them.
-    pub const ALL: [Call; 12] = [
+    pub const ALL: [Call; 15] = [
         Call::Schedule,
         Call::Settle,
         Call::Extend,
@@ -62,11 +72,14 @@ impl Call {
         Call::Revive,
         Call::PutQueue,
         Call::Pause,
+        Call::Resume,
         Call::Shift,
         Call::Lease,
         Call::Verdict,
         Call::Touch,
+        Call::Link,
         Call::Advance,
+        Call::Confirm,
     ];
 }
 
@@ -77,6 +90,8 @@ pub enum Meant {
     Command(Command),
     /// What a worker wants.
     Lease(Wanted),
+    /// What a link is wanted for.
+    Link(LinkWanted),
     /// How far a manual clock is to be advanced.
     Advance(Span),
 }
@@ -114,6 +129,7 @@ pub fn body(call: Call, at: &Address, id: DeliveryId, bytes: &[u8]) -> Result<Me
             Command::PutQueue { queue: at.queue.clone(), policy, declared: None }
         }
         Call::Pause => read_body::<PauseBody>(bytes)?.command(at.queue.clone(), true),
+        Call::Resume => read_body::<PauseBody>(bytes)?.command(at.queue.clone(), false),
         Call::Shift => {
             let (from, to, by_ms) = read_body::<ShiftBody>(bytes)?.meant()?;
             Command::Shift { queue: at.queue.clone(), from, to, by_ms }
@@ -121,6 +137,11 @@ pub fn body(call: Call, at: &Address, id: DeliveryId, bytes: &[u8]) -> Result<Me
         Call::Lease => return Ok(Meant::Lease(read_body::<LeaseBody>(bytes)?.meant()?)),
         Call::Verdict => read_body::<VerdictBody>(bytes)?.command(id)?,
         Call::Touch => read_body::<TouchBody>(bytes)?.command(id)?,
+        Call::Link => return Ok(Meant::Link(read_body::<LinkBody>(bytes)?.meant()?)),
+        Call::Confirm => {
+            let Nothing {} = read_body(bytes)?;
+            Command::ConfirmClock
+        }
         Call::Advance => return Ok(Meant::Advance(read_body::<AdvanceBody>(bytes)?.meant()?)),
     }))
 }
@@ -139,6 +160,11 @@ pub fn listing(address: &Uri) -> Result<Listing, Unread> {
 /// How far ahead the query of a forecast looks.
 pub fn forecast(address: &Uri) -> Result<Span, Unread> {
     Ok(read_parameters::<ForecastParameters>(address)?.ahead()?)
+}
+
+/// Which events the query of a follower wants.
+pub fn following(address: &Uri) -> Result<Following, Unread> {
+    Ok(read_parameters::<EventsParameters>(address)?.meant()?)
 }
 
 /// The cursor of a list at this place.

@@ -33,6 +33,11 @@ pub(super) fn feed(input: &[u8]) -> Fate {
                     let (max, wait, span) = (wanted.max, wanted.wait, wanted.span);
                     format!("{{\"max\":{max},\"wait\":\"{wait}\",\"lease\":\"{span}\"}}")
                 }
+                Meant::Link(wanted) => {
+                    assert!(wanted.ttl.is_none_or(|ttl| ttl <= HORIZON), "a link for ten years");
+                    assert!(wanted.generation.is_none_or(|it| it.0 > 0), "generation 0");
+                    said::link(wanted)
+                }
                 Meant::Advance(span) => {
                     assert!(*span <= HORIZON, "a clock was advanced beyond ten years");
                     format!("{{\"by\":\"{span}\"}}")
@@ -124,10 +129,13 @@ fn word(call: Call) -> &'static str {
         Call::Revive => "revive",
         Call::PutQueue => "putqueue",
         Call::Pause => "pause",
+        Call::Resume => "resume",
         Call::Shift => "shift",
         Call::Lease => "lease",
         Call::Verdict => "verdict",
         Call::Touch => "touch",
+        Call::Link => "link",
         Call::Advance => "advance",
+        Call::Confirm => "confirm",
     }
 }

@@ -1,5 +1,6 @@
 //! Commands as a client would say them: the way back from what was read.
 
+use duly::listen::http::reading::LinkWanted;
 use duly::policy::{PolicyText, TargetText, WebhookText};
 use duly::units::show_instant;
 use duly_engine::command::{Command, ExtendBy, IfExists, Schedule, Verdict, When};
@@ -14,6 +15,9 @@ pub(super) const WORDS: &[&str] = &[
     "extend\n",
     "freeze\n",
     "putqueue\n",
+    "resume\n",
+    "link\n",
+    "confirm\n",
     "lease\n",
     "verdict\n",
     "{}",
@@ -51,6 +55,9 @@ pub(super) const WORDS: &[&str] = &[
     "\"to\":",
     "\"dry_run\":true",
     "\"lapses\":true",
+    "\"deliveries\":false",
+    "\"ttl\":\"2h\"",
+    "\"show_outcome\":true",
     "null",
     "1e400",
     "-0",
@@ -115,7 +122,9 @@ pub(super) fn body(command: &Command) -> Map<String, Value> {
         Command::Touch { token, span, .. } => {
             json!({"token": token.0.to_string(), "lease": span.to_string()})
         }
-        Command::Get(_) | Command::Revive(_) | Command::Erase(_) => json!({}),
+        Command::Get(_) | Command::Revive(_) | Command::Erase(_) | Command::ConfirmClock => {
+            json!({})
+        }
         other => panic!("no request means {other:?}"),
     };
     match fields {
@@ -123,6 +132,19 @@ pub(super) fn body(command: &Command) -> Map<String, Value> {
         Value::Object(fields) => fields.into_iter().filter(|(_, value)| !value.is_null()).collect(),
         _ => unreachable!("each of them is an object"),
     }
+}
+
+/// The body that wants this link.
+pub(super) fn link(wanted: &LinkWanted) -> String {
+    let LinkWanted { at, ttl, generation, show_outcome } = wanted;
+    json!({
+        "queue": at.queue.as_str(),
+        "key": at.key.as_str(),
+        "ttl": ttl.map(|ttl| ttl.to_string()),
+        "generation": generation.map(|generation| generation.0),
+        "show_outcome": show_outcome,
+    })
+    .to_string()
 }
 
 fn scheduled(schedule: &Schedule) -> Map<String, Value> {

@@ -109,6 +109,34 @@ pub(super) struct LinkBody {
     show_outcome: Option<bool>,
 }
 
+/// What a link is wanted for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkWanted {
+    /// The deadline.
+    pub at: Address,
+    /// Void after so long; a day beyond the due time unless it is said.
+    pub ttl: Option<Span>,
+    /// Only this generation.
+    pub generation: Option<Generation>,
+    /// May it say how the deadline was settled?
+    pub show_outcome: bool,
+}
+
+impl LinkBody {
+    pub(super) fn meant(&self) -> Result<LinkWanted, Problem> {
+        let at =
+            Address { queue: extract::queue_name(&self.queue)?, key: extract::key(&self.key)? };
+        let generation = self.generation.map(Generation);
+        if generation == Some(Generation(0)) {
+            return Err(Problem::new(&BAD_FIELD)
+                .detail("the first generation is 1")
+                .field("generation"));
+        }
+        let ttl = self.ttl.as_ref().map(how_long).transpose()?;
+        Ok(LinkWanted { at, ttl, generation, show_outcome: self.show_outcome.unwrap_or(false) })
+    }
+}
+
 /// A link that was made.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Link)]
@@ -188,14 +216,7 @@ pub(super) async fn make(
     State(api): State<Api>,
     Json(body): Json<LinkBody>,
 ) -> Result<Response, Problem> {
-    let at = Address { queue: extract::queue_name(&body.queue)?, key: extract::key(&body.key)? };
-    let generation = body.generation.map(Generation);
-    if generation == Some(Generation(0)) {
-        return Err(Problem::new(&BAD_FIELD)
-            .detail("the first generation is 1")
-            .field("generation"));
-    }
-    let ttl = body.ttl.as_ref().map(how_long).transpose()?;
+    let LinkWanted { at, ttl, generation, show_outcome } = body.meant()?;
     let links = &api.window.links;
     let (deadline, now) = look(&links.handle, &at).await?;
     if generation.is_some_and(|generation| generation != deadline.generation) {
@@ -205,7 +226,6 @@ pub(super) async fn make(
         Some(ttl) => now.plus(ttl),
         None => deadline.due.max(now).plus(BEYOND_DUE),
     };
-    let show_outcome = body.show_outcome.unwrap_or(false);
     let token = links.secrets.sign(&Ticket { at, generation, expires, show_outcome });
     let base = links.public_url.as_deref().unwrap_or_default();
     let url = format!("{base}/w/{token}");
