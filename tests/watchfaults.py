@@ -4,13 +4,16 @@
 The orders are armed by the watch, not by a request. Fifty times its server is killed when the database has
 committed the cancellation and before it could hear of it, 25 times on each database; then the answer of a
 commit is lost without anybody dying, and the database is read-only, out of connections, and as slow as can
-be. Whatever happened: each unpaid order is cancelled once by the delivery that says so, stock comes back
-once, no paid order is touched, none is cancelled early, and what was done is never told as superseded.
+be; then its names and keys would like to be statements. Whatever happened: each unpaid order is cancelled
+once by the delivery that says so, stock comes back once, no paid order is touched, none is cancelled early,
+and what was done is never told as superseded.
 """
 
 import datetime
+import json
 
 from blackbox import Suite, in_parallel, now_ms, until
+from databases import HOSTILE
 from peers.database import USER, Mariadb, Postgres, Proxy
 
 KINDS = (Mariadb, Postgres)
@@ -31,7 +34,8 @@ def everything(suite, database):
     suite.to_stop.append(database)
     database.make()
     shop = Shop(suite, database)
-    for part in (killed_before_the_answer, the_answer_lost, read_only, out_of_connections, slow):
+    for part in (killed_before_the_answer, the_answer_lost, read_only, out_of_connections, slow,
+                 hostile_names):
         print(f"{database.scheme}: {part.__name__}", flush=True)
         part(shop)
         shop.sound(part.__name__)
@@ -55,7 +59,7 @@ class Shop:
             f"GRANT INSERT ON restocks TO {USER}",
         )
 
-    def duly(self, port=None):
+    def duly(self, port=None, watch=None):
         """A server of its own over a new directory."""
         self.servers += 1
         return self.suite.server(f"{self.database.scheme}-{self.servers}", f"""
@@ -63,6 +67,12 @@ class Shop:
 segment_size = "1MiB"
 [databases.shop]
 dsn = "{self.database.dsn(port=port)}"
+{watch or self.watch()}
+""")
+
+    def watch(self):
+        """What stands in the configuration about the orders."""
+        return f"""
 [watches.orders]
 database = "shop"
 table = "orders"
@@ -84,7 +94,7 @@ steps = [
 applied = "SELECT 1 FROM orders WHERE id = :key AND cancelled_by = :delivery_id"
 [queues.orders]
 retry = ["1s"]
-""")
+"""
 
     def place(self, client, unpaid=1, paid=0, ahead=AHEAD_MS):
         """Places orders and waits until the watch has armed them; the last ones, due a second later, are paid then."""
@@ -241,15 +251,49 @@ def slow(shop):
     with server.client() as client:
         unpaid = shop.place(client, 40, paid=2, ahead=4_000)
         until(lambda: now_ms() > shop.dues[unpaid[0]], "the first is due")
-        shop.database.pause()
+        shop.database.stall()
         shop.away(client, True)
         shop.failed(client, unpaid[-1])
-        shop.database.resume()
+        shop.database.go_on()
         for number in unpaid:
             shop.done(client, number)
         shop.away(client, False)
         (number,) = shop.place(client)
         shop.done(client, number)
+    server.stop()
+
+
+def hostile_names(shop):
+    """A table, its columns and its keys would like to be statements: they are names and values."""
+    database = shop.database
+    names = [f"{word}\"`'; DROP TABLE stock; --" for word in ("orders", "id", "created", "due", "status")]
+    table, key, created, due, status = map(database.quoted, names)
+    database.run(
+        f"CREATE TABLE {table} ({key} VARCHAR(255) PRIMARY KEY, {created} {database.instant} NOT NULL,"
+        f" {due} {database.instant} NOT NULL, {status} VARCHAR(20) NOT NULL, cancelled_by VARCHAR(64))",
+        f"CREATE INDEX hostile_open ON {table} ({status}, {created})",
+        f"GRANT SELECT, UPDATE ON {table} TO {USER}",
+    )
+    cancel = (f"UPDATE {table} SET {status} = 'cancelled', cancelled_by = :delivery_id"
+              f" WHERE {key} = :key AND {status} = 'unpaid'")
+    said = dict(zip(("table", "key", "created", "due", "outcome"), names)) | {"open": f"{status} = 'unpaid'"}
+    server = shop.duly(watch="\n".join([
+        "[watches.hostile]", *(f"{setting} = {json.dumps(value)}" for setting, value in said.items()),
+        'database = "shop"', 'time_zone = "UTC"', 'mode = "act"', 'period = "500ms"',
+        "[watches.hostile.action.sql]", f"steps = [{json.dumps(cancel)}]",
+    ]))
+    now = now_ms()
+    for number in HOSTILE:
+        database.session().run(
+            f"INSERT INTO {table} VALUES (%s, '{text(now)}', '{text(now + 3_000)}', 'unpaid', NULL)", number
+        )
+    unpaid = lambda: database.one(f"SELECT count(*) FROM {table} WHERE {status} = 'unpaid'")
+    until(lambda: unpaid() == 0, f"{database.scheme}: every hostile order is cancelled")
+    rows = database.rows(f"SELECT {key}, {status}, cancelled_by FROM {table}")
+    shop.suite.equal(sorted(row[0] for row in rows), sorted(HOSTILE), f"{database.scheme}: the keys")
+    for number, found, _ in rows:
+        shop.suite.equal(found, "cancelled", f"{database.scheme}: {number[:40]!r}")
+    shop.suite.equal(len({by for _, _, by in rows}), len(HOSTILE), f"{database.scheme}: each by its own delivery")
     server.stop()
 
 

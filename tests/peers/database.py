@@ -34,6 +34,8 @@ class Database:
     """Options of the server: a certificate to show, a time zone far from UTC."""
     instant, now = None, None
     """A column for an instant without its zone, and the clock in milliseconds since 1970."""
+    mark = None
+    """What stands around a quoted name."""
     nul_is_refused = None
     """What it says to a text with NUL in it, if it does not take one."""
 
@@ -46,7 +48,7 @@ class Database:
             os.chown(self.directory, account.pw_uid, account.pw_gid)
             self.as_user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         self.log = os.path.join(self.directory, "log")
-        self.kept, self.is_made, self.paused = None, False, []
+        self.kept, self.is_made, self.stalled = None, False, []
 
     def give(self, name, text):
         """A file for the server alone."""
@@ -91,26 +93,26 @@ class Database:
         except (pymysql.err.MySQLError, pg8000.dbapi.Error, OSError):
             return False
 
-    def pause(self):
+    def stall(self):
         """As slow as can be: it and its children do nothing, and the kernel still takes connections."""
         number = self.process.pid
         with open(f"/proc/{number}/task/{number}/children", encoding="utf-8") as children:
-            self.paused = [number, *map(int, children.read().split())]
-        for number in self.paused:
+            self.stalled = [number, *map(int, children.read().split())]
+        for number in self.stalled:
             os.kill(number, signal.SIGSTOP)
 
-    def resume(self):
+    def go_on(self):
         """It goes on where it was."""
-        for number in self.paused:
+        for number in self.stalled:
             try:
                 os.kill(number, signal.SIGCONT)
             except ProcessLookupError:
                 """It was killed meanwhile."""
-        self.paused = []
+        self.stalled = []
 
     def kill(self):
         """SIGKILL to it and its children: no goodbye."""
-        self.resume()
+        self.go_on()
         self.kept = None
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -125,6 +127,10 @@ class Database:
         """What Duly is told."""
         password = urllib.parse.quote(PASSWORD, safe="")
         return f"{self.scheme}://{USER}:{password}@{host}:{port or self.port}/{NAME}{options}"
+
+    def quoted(self, name):
+        """A name as it stands in a statement, whatever is in it."""
+        return self.mark + name.replace(self.mark, self.mark * 2) + self.mark
 
     def session(self):
         """A connection of its administrator's that is kept."""
@@ -180,6 +186,7 @@ class Mariadb(Database):
 
     scheme, owner = "mysql", "mysql"
     text, lines = "LONGTEXT", "JSON_TABLE"
+    mark = "`"
     encrypted = ("--ssl-cert={certificate}", "--ssl-key={key}")
     elsewhere = ("--default-time-zone=+05:30",)
     instant, now = "DATETIME(3)", "ROUND(UNIX_TIMESTAMP(SYSDATE(3)) * 1000)"
@@ -269,6 +276,7 @@ class Postgres(Database):
 
     scheme, owner = "postgres", "postgres"
     text, lines = "TEXT", "jsonb_to_recordset"
+    mark = '"'
     encrypted = ("-c", "ssl=on", "-c", "ssl_cert_file={certificate}", "-c", "ssl_key_file={key}")
     elsewhere = ("-c", "timezone=Asia/Kolkata")
     instant, now = "TIMESTAMP(3)", "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
