@@ -24,7 +24,7 @@ AHEAD_MS = 1_500
 
 
 def main():
-    with Suite("watchfaults", floor=700) as suite:
+    with Suite("watchfaults", floor=2_500) as suite:
         # Side by side: most of it is waiting for orders to be due.
         in_parallel(len(KINDS), lambda number: everything(suite, KINDS[number]()))
 
