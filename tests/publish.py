@@ -130,32 +130,38 @@ def read(said):
     return [read(said) for _ in range(int(rest))]
 
 
-def secure_redis(suite):
-    """One that speaks TLS only, with a certificate of an authority of its own."""
+def certificates(suite):
+    """The paths of an authority of our own, and of key and certificate that it gave to `localhost`."""
     path = suite.path
     run = lambda *words: subprocess.run(words, check=True, capture_output=True)
     run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=authority",
         "-keyout", path("ca.key"), "-out", path("ca.pem"), "-addext", "keyUsage=critical,keyCertSign")
     run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
-        "-keyout", path("redis.key"), "-out", path("redis.csr"))
+        "-keyout", path("broker.key"), "-out", path("broker.csr"))
     with open(path("names"), "w", encoding="utf-8") as names:
         names.write("subjectAltName=DNS:localhost\nextendedKeyUsage=serverAuth\n")
-    run("openssl", "x509", "-req", "-in", path("redis.csr"), "-CA", path("ca.pem"), "-CAkey", path("ca.key"),
-        "-CAcreateserial", "-days", "2", "-extfile", path("names"), "-out", path("redis.pem"))
-    options = ["--tls-cert-file", path("redis.pem"), "--tls-key-file", path("redis.key"),
-               "--tls-ca-cert-file", path("ca.pem"), "--tls-auth-clients", "no"]
+    run("openssl", "x509", "-req", "-in", path("broker.csr"), "-CA", path("ca.pem"), "-CAkey", path("ca.key"),
+        "-CAcreateserial", "-days", "2", "-extfile", path("names"), "-out", path("broker.pem"))
+    return path("ca.pem"), path("broker.key"), path("broker.pem")
+
+
+def secure_redis(suite):
+    """One that speaks TLS only, with a certificate of an authority of its own."""
+    authority, key, certificate = certificates(suite)
+    options = ["--tls-cert-file", certificate, "--tls-key-file", key,
+               "--tls-ca-cert-file", authority, "--tls-auth-clients", "no"]
 
     class Secure(Redis):
         def __init__(self):
-            self.authority = path("ca.pem")
+            self.authority = authority
             super().__init__(suite, "secure", *options, tls=True)
 
         def start(self):
-            self.authority = path("ca.pem")
+            self.authority = authority
             super().start()
 
     secure = Secure()
-    secure.authority = path("ca.pem")
+    secure.authority = authority
     return secure
 
 
@@ -282,6 +288,15 @@ def settings(suite):
         ('url = "redis://hunter2@h"\nlist = "a"', "publish.p.url"),
         ('url = "hunter2"\nlist = "a"', "publish.p.url"),
         ('url = "redis://:hunter2@h"\nlist = "a"\nca_file = "/x"', "publish.p.ca_file"),
+        ('url = "redis://:hunter2@h"\nlist = "a"\nurl_file = "/x"', "publish.p.url_file"),
+        ('url_file = "/nowhere/x"\nlist = "a"', "publish.p.url_file"),
+        ('list = "a"', "publish.p.url"),
+        ('url = "redis://:hunter2@h"\nqueue = "a"', "publish.p.queue"),
+        ('url = "amqp://u:hunter2@h"', "publish.p.queue"),
+        ('url = "amqp://u:hunter2@h"\nqueue = "a"\nexchange = "b"', "publish.p.queue"),
+        ('url = "amqp://u:hunter2@h"\nqueue = "a"\nrouting_key = "b"', "publish.p.routing_key"),
+        ('url = "amqp://u:hunter2@h"\nlist = "a"', "publish.p.list"),
+        ('url = "amqp://u:hunter2@h/a/b"\nqueue = "a"', "publish.p.url"),
     ):
         file = suite.path("bad.toml")
         with open(file, "w", encoding="utf-8") as out:

@@ -28,7 +28,9 @@ use duly_engine::queue::{Policy, Target};
 
 pub use environment::Environment;
 pub use exec::{ExecAction, ExecLimits};
-pub use publish::{PublishAction, PublishDestination};
+pub use publish::{
+    AmqpDestination, PublishAction, PublishDestination, RedisDestination, RedisEntry,
+};
 pub use watches::{Watch, WatchDue, WatchStart};
 
 use document::{Document, Override};

@@ -111,7 +111,11 @@ fn every_key_is_in_the_default_file() {
                 "databases.shop.ca_file",
                 "links.secret_file",
                 "publish.lapses.ca_file",
+                "publish.lapses.exchange",
                 "publish.lapses.list",
+                "publish.lapses.queue",
+                "publish.lapses.routing_key",
+                "publish.lapses.url_file",
             ]
             .contains(&path)
                 && DEFAULT_FILE.contains(&format!("`{key}`"));

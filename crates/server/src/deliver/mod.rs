@@ -172,6 +172,7 @@ async fn work(
     if tokio::time::timeout(within, all).await.is_err() {
         tracing::warn!(attempts = under_way.len(), "stopped with attempts under way");
     }
+    targets.publishers.stop().await;
 }
 
 /// One attempt, from payloads to verdicts.

@@ -5,26 +5,34 @@
 //! under the same delivery id. One connection a publisher is kept; when it is gone the next attempt makes
 //! a new one, and nothing here repeats anything.
 
+mod amqp;
+mod connect;
 mod redis;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use duly_engine::command::Verdict;
-use rustls::ClientConfig;
-use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use self::redis::Connection;
+use self::amqp::Amqp;
+use self::connect::Way;
+use self::redis::Redis;
 use super::failure::retry;
-use super::{BadSetting, Delivery, body};
-use crate::config::PublishAction;
+use super::{BadSetting, Delivery};
+use crate::config::{PublishAction, PublishDestination};
 
 /// An attempt is over by then, the wait for its turn included.
 const ATTEMPT: Duration = Duration::from_secs(30);
+
+/// A broker that does not answer a goodbye is left without.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What a broker says to one message: it has it, or why not.
+type Said = Result<(), String>;
 
 /// All publishers.
 pub(super) struct Publishers {
@@ -32,11 +40,9 @@ pub(super) struct Publishers {
 }
 
 /// A place in a broker, and the way there.
-struct Publisher {
-    action: PublishAction,
-    tls: Option<Arc<ClientConfig>>,
-    /// The connection while nobody uses it.
-    idle: Mutex<Option<Connection>>,
+enum Publisher {
+    Redis(Box<Redis>),
+    Amqp(Amqp),
 }
 
 impl Publishers {
@@ -46,13 +52,16 @@ impl Publishers {
     ) -> Result<Publishers, BadSetting> {
         let mut publishers = BTreeMap::new();
         for (name, action) in settings {
-            let tls = if action.tls {
-                let bad = |why| BadSetting { key: format!("publish.{name}.ca_file"), why };
-                Some(redis::encryption(action.ca_file.as_deref()).map_err(bad)?)
-            } else {
-                None
+            let bad = |why| BadSetting { key: format!("publish.{name}.ca_file"), why };
+            let way = Way::new(action).map_err(bad)?;
+            let publisher = match &action.destination {
+                PublishDestination::Redis(place) => {
+                    Publisher::Redis(Box::new(Redis::new(way, place.clone())))
+                }
+                PublishDestination::Amqp(place) => {
+                    Publisher::Amqp(Amqp::new(name, way, place.clone()))
+                }
             };
-            let publisher = Publisher { action: action.clone(), tls, idle: Mutex::new(None) };
             publishers.insert(name.clone(), publisher);
         }
         Ok(Publishers { publishers })
@@ -76,27 +85,36 @@ impl Publishers {
             Err(_) => all(&format!("timeout: {name} did not confirm within 30s")),
         }
     }
+
+    /// Says goodbye to the brokers that expect it. No attempt is under way any more.
+    pub(super) async fn stop(&self) {
+        let partings: Vec<_> = self.publishers.values().filter_map(Publisher::part).collect();
+        let all = async {
+            for parting in partings {
+                // A session that has panicked needs no goodbye.
+                parting.await.unwrap_or_default();
+            }
+        };
+        if timeout(GOODBYE, all).await.is_err() {
+            tracing::debug!("a broker heard no goodbye");
+        }
+    }
 }
 
 impl Publisher {
-    /// What the broker says to each, or why it said nothing. Whoever publishes has the connection; one
-    /// that is given up in the middle is not used again.
-    async fn publish(&self, deliveries: &[Delivery]) -> Result<Vec<Result<(), String>>, String> {
-        let mut idle = self.idle.lock().await;
-        let kept = match idle.take() {
-            Some(kept) => kept.if_open().await,
-            None => None,
-        };
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => Connection::open(&self.action, self.tls.clone()).await?,
-        };
-        let messages = deliveries
-            .iter()
-            .map(|delivery| (delivery.leased.id.to_string(), body::single(delivery)));
-        let messages: Vec<(String, Vec<u8>)> = messages.collect();
-        let said = connection.publish(&self.action.destination, &messages).await?;
-        *idle = Some(connection);
-        Ok(said)
+    /// What the broker says to each, or why it said nothing.
+    async fn publish(&self, deliveries: &[Delivery]) -> Result<Vec<Said>, String> {
+        match self {
+            Publisher::Redis(redis) => redis.publish(deliveries).await,
+            Publisher::Amqp(amqp) => amqp.publish(deliveries).await,
+        }
+    }
+
+    /// Lets go of the connection; what is given back ends when the goodbye is said. Redis expects none.
+    fn part(&self) -> Option<JoinHandle<()>> {
+        match self {
+            Publisher::Redis(_) => None,
+            Publisher::Amqp(amqp) => amqp.part(),
+        }
     }
 }

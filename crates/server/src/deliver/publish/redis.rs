@@ -4,72 +4,69 @@
 //! and retries of its own. Commands go out together and their answers come back in order. An answer that
 //! cannot be understood ends the connection.
 
-use std::error::Error;
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite,
-    AsyncWriteExt as _, BufReader,
+    AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
 };
-use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
-use crate::config::{PublishAction, PublishDestination};
+use super::Said;
+use super::connect::{Stream, Way, in_time, words};
+use crate::config::{RedisDestination, RedisEntry};
+use crate::deliver::{Delivery, body};
 
-/// A connection is made by then, encryption and login included.
-const CONNECT: Duration = Duration::from_secs(5);
 /// The longest line of an answer that is read, in bytes.
 const LINE: u64 = 64 * 1024;
 
-/// Bytes both ways, encrypted or not.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// A place in a Redis server, and the way there.
+pub(super) struct Redis {
+    way: Way,
+    place: RedisDestination,
+    /// The connection while nobody uses it.
+    idle: Mutex<Option<Connection>>,
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+impl Redis {
+    /// Connects nowhere yet.
+    pub(super) fn new(way: Way, place: RedisDestination) -> Redis {
+        Redis { way, place, idle: Mutex::new(None) }
+    }
 
-/// What a server says to one command: yes, or why not.
-type Said = Result<(), String>;
+    /// What the server says to each, or why it said nothing. Whoever publishes has the connection; one
+    /// that is given up in the middle is not used again.
+    pub(super) async fn publish(&self, deliveries: &[Delivery]) -> Result<Vec<Said>, String> {
+        let mut idle = self.idle.lock().await;
+        let kept = match idle.take() {
+            Some(kept) => kept.if_open().await,
+            None => None,
+        };
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => in_time(Connection::open(&self.way, self.place.database)).await?,
+        };
+        let messages = deliveries
+            .iter()
+            .map(|delivery| (delivery.leased.id.to_string(), body::single(delivery)));
+        let messages: Vec<(String, Vec<u8>)> = messages.collect();
+        let said = connection.publish(&self.place.entry, &messages).await?;
+        *idle = Some(connection);
+        Ok(said)
+    }
+}
 
 /// A connection that is logged in.
-pub(super) struct Connection {
+struct Connection {
     stream: BufReader<Box<dyn Stream>>,
 }
 
 impl Connection {
     /// Connects and logs in.
-    pub(super) async fn open(
-        action: &PublishAction,
-        tls: Option<Arc<ClientConfig>>,
-    ) -> Result<Connection, String> {
-        let connecting = Connection::connect(action, tls);
-        timeout(CONNECT, connecting)
-            .await
-            .unwrap_or_else(|_| Err("no connection within 5s".to_owned()))
-    }
-
-    async fn connect(
-        action: &PublishAction,
-        tls: Option<Arc<ClientConfig>>,
-    ) -> Result<Connection, String> {
-        let tcp =
-            TcpStream::connect((action.host.as_str(), action.port)).await.map_err(|e| words(&e))?;
-        // Small messages, answered at once: waiting to fill a packet only adds delay.
-        tcp.set_nodelay(true).map_err(|error| words(&error))?;
-        let stream: Box<dyn Stream> = match tls {
-            None => Box::new(tcp),
-            Some(config) => {
-                let name = ServerName::try_from(action.host.clone())
-                    .map_err(|_| "TLS needs a host that is a name".to_owned())?;
-                let encrypted = TlsConnector::from(config).connect(name, tcp).await;
-                Box::new(encrypted.map_err(|error| format!("tls: {error}"))?)
-            }
-        };
+    async fn open(way: &Way, database: u32) -> Result<Connection, String> {
+        let stream = way.connect().await?;
+        let action = &way.action;
         let mut connection = Connection { stream: BufReader::new(stream) };
         let mut hello = Vec::new();
         if let Some(password) = &action.password {
@@ -78,8 +75,8 @@ impl Connection {
             login.push(password.reveal().as_bytes());
             hello.push(command(&login));
         }
-        if action.database > 0 {
-            hello.push(command(&[b"SELECT", action.database.to_string().as_bytes()]));
+        if database > 0 {
+            hello.push(command(&[b"SELECT", database.to_string().as_bytes()]));
         }
         for said in connection.ask(&hello).await? {
             said?;
@@ -88,22 +85,22 @@ impl Connection {
     }
 
     /// Itself, if it is still there. A server says nothing of its own, so whatever can be read is its end.
-    pub(super) async fn if_open(mut self) -> Option<Connection> {
+    async fn if_open(mut self) -> Option<Connection> {
         let is_quiet = timeout(Duration::ZERO, self.stream.fill_buf()).await.is_err();
         is_quiet.then_some(self)
     }
 
     /// Publishes messages with their ids; says what the server says to each.
-    pub(super) async fn publish(
+    async fn publish(
         &mut self,
-        destination: &PublishDestination,
+        entry: &RedisEntry,
         messages: &[(String, Vec<u8>)],
     ) -> Result<Vec<Said>, String> {
         let commands: Vec<Vec<u8>> = messages
             .iter()
-            .map(|(id, body)| match destination {
-                PublishDestination::List { key } => command(&[b"RPUSH", key.as_bytes(), body]),
-                PublishDestination::Stream { key, maxlen } => {
+            .map(|(id, body)| match entry {
+                RedisEntry::List { key } => command(&[b"RPUSH", key.as_bytes(), body]),
+                RedisEntry::Stream { key, maxlen } => {
                     let most = maxlen.map(|most| most.to_string());
                     let mut words: Vec<&[u8]> = vec![b"XADD", key.as_bytes()];
                     if let Some(most) = &most {
@@ -174,34 +171,6 @@ async fn line<Bytes: AsyncBufRead + Unpin>(from: &mut Bytes) -> io::Result<Strin
 
 fn strange() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "its answer is none of a Redis server")
-}
-
-/// Words for a fault, without names and addresses.
-fn words(error: &io::Error) -> String {
-    match error.get_ref() {
-        Some(own) => own.to_string(),
-        None => error.kind().to_string(),
-    }
-}
-
-/// Whom an encrypted connection trusts: the authorities of the web and those of a file.
-pub(super) fn encryption(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
-    let said = |error: &dyn Error| format!("cannot be used: {error}");
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if let Some(path) = ca_file {
-        let found = CertificateDer::pem_file_iter(path).map_err(|error| said(&error))?;
-        for authority in found {
-            let authority = authority.map_err(|error| said(&error))?;
-            roots.add(authority).map_err(|error| said(&error))?;
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider knows TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
 
 #[cfg(test)]

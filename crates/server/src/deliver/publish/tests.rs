@@ -1,25 +1,36 @@
-//! Every delivery has its verdict, also when there is no broker. Real ones are met by the suite `publish`.
+//! Every delivery has its verdict, also when there is no broker. Real ones are met by the suites
+//! `publish` and `amqp`.
 
 use std::collections::BTreeMap;
 
 use tokio::net::TcpListener;
 
 use super::Publishers;
-use crate::config::{PublishAction, PublishDestination};
+use crate::config::{
+    AmqpDestination, PublishAction, PublishDestination, RedisDestination, RedisEntry,
+};
 use crate::deliver::tests::{delivery, is_retry};
 
+/// One of each kind, at the same port.
 fn publishers(port: u16) -> Publishers {
-    let action = PublishAction {
+    let list = RedisEntry::List { key: "lapses".to_owned() };
+    let redis = PublishDestination::Redis(RedisDestination { database: 0, entry: list });
+    let amqp = PublishDestination::Amqp(AmqpDestination {
+        vhost: "/".to_owned(),
+        exchange: String::new(),
+        routing_key: "lapses".to_owned(),
+    });
+    let action = |destination| PublishAction {
         host: "127.0.0.1".to_owned(),
         port,
         tls: false,
         ca_file: None,
         user: None,
         password: None,
-        database: 0,
-        destination: PublishDestination::List { key: "lapses".to_owned() },
+        destination,
     };
-    Publishers::start(&BTreeMap::from([("lapses".to_owned(), action)])).expect("good settings")
+    let settings = [("redis".to_owned(), action(redis)), ("amqp".to_owned(), action(amqp))];
+    Publishers::start(&BTreeMap::from(settings)).expect("good settings")
 }
 
 #[tokio::test]
@@ -28,11 +39,16 @@ async fn a_broker_that_is_away_is_everybodys_retry() {
         let gone = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         gone.local_addr().expect("it is bound").port()
     };
-    let verdicts = publishers(port).attempt("lapses", &[delivery(1), delivery(2)]).await;
-    assert_eq!(verdicts.len(), 2);
-    for verdict in &verdicts {
-        assert!(is_retry(verdict, "publish: lapses: connection refused"), "{verdict:?}");
+    let publishers = publishers(port);
+    for name in ["redis", "amqp"] {
+        let verdicts = publishers.attempt(name, &[delivery(1), delivery(2)]).await;
+        assert_eq!(verdicts.len(), 2);
+        for verdict in &verdicts {
+            let expected = format!("publish: {name}: connection refused");
+            assert!(is_retry(verdict, &expected), "{verdict:?}");
+        }
     }
+    publishers.stop().await;
 }
 
 #[tokio::test]
@@ -40,8 +56,10 @@ async fn a_broker_that_hangs_up_without_an_answer_is_a_retry() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("it is bound").port();
     tokio::spawn(async move { while listener.accept().await.is_ok() {} });
-    let verdicts = publishers(port).attempt("lapses", &[delivery(1)]).await;
-    assert!(is_retry(&verdicts[0], "publish: lapses: "), "{verdicts:?}");
+    for name in ["redis", "amqp"] {
+        let verdicts = publishers(port).attempt(name, &[delivery(1)]).await;
+        assert!(is_retry(&verdicts[0], &format!("publish: {name}: ")), "{verdicts:?}");
+    }
 }
 
 #[tokio::test]
