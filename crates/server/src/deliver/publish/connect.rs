@@ -74,9 +74,13 @@ fn encryption(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = ca_file {
         let found = CertificateDer::pem_file_iter(path).map_err(|error| said(&error))?;
+        let before = roots.len();
         for authority in found {
             let authority = authority.map_err(|error| said(&error))?;
             roots.add(authority).map_err(|error| said(&error))?;
+        }
+        if roots.len() == before {
+            return Err("cannot be used: no certificate is in it".to_owned());
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());

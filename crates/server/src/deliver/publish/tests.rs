@@ -13,6 +13,10 @@ use crate::deliver::tests::{delivery, is_retry};
 
 /// One of each kind, at the same port.
 fn publishers(port: u16) -> Publishers {
+    Publishers::start(&settings(port)).expect("good settings")
+}
+
+fn settings(port: u16) -> BTreeMap<String, PublishAction> {
     let list = RedisEntry::List { key: "lapses".to_owned() };
     let redis = PublishDestination::Redis(RedisDestination { database: 0, entry: list });
     let amqp = PublishDestination::Amqp(AmqpDestination {
@@ -29,8 +33,7 @@ fn publishers(port: u16) -> Publishers {
         password: None,
         destination,
     };
-    let settings = [("redis".to_owned(), action(redis)), ("amqp".to_owned(), action(amqp))];
-    Publishers::start(&BTreeMap::from(settings)).expect("good settings")
+    BTreeMap::from([("redis".to_owned(), action(redis)), ("amqp".to_owned(), action(amqp))])
 }
 
 #[tokio::test]
@@ -66,4 +69,17 @@ async fn a_broker_that_hangs_up_without_an_answer_is_a_retry() {
 async fn a_publisher_that_nobody_knows_is_a_retry() {
     let verdicts = publishers(1).attempt("other", &[delivery(1)]).await;
     assert!(is_retry(&verdicts[0], "unknown_publisher"), "{verdicts:?}");
+}
+
+#[test]
+fn a_file_of_authorities_with_none_in_it_is_a_bad_setting() {
+    for file in ["/dev/null", "/nowhere/ca.pem"] {
+        let mut settings = settings(1);
+        for action in settings.values_mut() {
+            (action.tls, action.ca_file) = (true, Some(file.into()));
+        }
+        let bad = Publishers::start(&settings).err().expect("it cannot be used");
+        assert_eq!(bad.key, "publish.amqp.ca_file", "{bad}");
+        assert!(bad.why.starts_with("cannot be used: "), "{bad}");
+    }
 }
