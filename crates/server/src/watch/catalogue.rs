@@ -4,6 +4,8 @@
 //! misspelt one is a sentence at the start, with the names there are, and never a statement of its
 //! own. Nothing here looks at a row.
 
+use jiff::tz::TimeZone;
+
 use crate::config::{Watch, WatchDue};
 use crate::database::{Connection, Dialect, Fault, Value};
 
@@ -148,10 +150,12 @@ impl Catalogue {
         if is_zoned || is_number(kind) { Zone::Carried } else { Zone::Needed }
     }
 
-    /// Is this a type with a zone, whose values come in UTC whatever the watch's zone is?
-    pub(super) fn comes_in_utc(&self, name: &str) -> bool {
+    /// The zone in which a column's values are read: those of a type with a zone come in UTC, whatever
+    /// the watch's zone is.
+    pub(super) fn zone_to_read(&self, name: &str, otherwise: &TimeZone) -> TimeZone {
         let column = self.column(name);
-        column.is_some_and(|it| !is_number(&it.kind) && self.zone_of(it) == Zone::Carried)
+        let carries = |it: &Column| !is_number(&it.kind) && self.zone_of(it) == Zone::Carried;
+        if column.is_some_and(carries) { TimeZone::UTC } else { otherwise.clone() }
     }
 
     /// The table's name for a statement.
@@ -238,6 +242,19 @@ mod tests {
         ] {
             let catalogue = catalogue(dialect, &[("at", kind)]);
             assert_eq!(catalogue.zone_of(&catalogue.columns[0]), zone, "{dialect:?} {kind}");
+        }
+    }
+
+    #[test]
+    fn each_column_is_read_in_the_zone_of_its_own_type() {
+        let berlin = crate::units::time_zone("Europe/Berlin").expect("it is known");
+        for (dialect, zoned, local) in [
+            (Dialect::Mysql, "timestamp", "datetime"),
+            (Dialect::Postgres, "timestamp with time zone", "timestamp without time zone"),
+        ] {
+            let catalogue = catalogue(dialect, &[("created", zoned), ("due", local)]);
+            assert_eq!(catalogue.zone_to_read("created", &berlin), TimeZone::UTC, "{zoned}");
+            assert_eq!(catalogue.zone_to_read("due", &berlin), berlin, "{local}");
         }
     }
 

@@ -110,7 +110,7 @@ impl Watcher {
     /// The newest row says whether the table's times fit the clock.
     pub(super) fn newest(&mut self, now: Time, rows: &[Row]) {
         let Some(row) = rows.first() else { return };
-        let Ok(created) = stamp::read(&row.created, &self.zone) else { return };
+        let Ok(created) = stamp::read(&row.created, &self.zones.created) else { return };
         let due = self.read(row).ok().map(|reading| reading.due);
         let fits = self.fits_the_clock(&row.key, created, due, now);
         if fits && self.is_fresh(created.earliest, now) {

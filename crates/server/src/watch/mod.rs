@@ -148,7 +148,7 @@ impl Watches {
             })?;
             let mut stepped = Watcher::new(name.clone(), rules.clone(), bookmark);
             if let Some(way) = &way {
-                stepped.read_in(way.table.zone(rules));
+                stepped.read_in(way.table.zones(rules));
             }
             let task = Task {
                 handle: handle.clone(),

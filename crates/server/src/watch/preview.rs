@@ -10,7 +10,7 @@ use duly_engine::id::QueueName;
 use duly_engine::time::Time;
 
 use super::bookmark::{self, Bookmark};
-use super::row::Row;
+use super::row::{Row, Zones};
 use super::stamp::{self, Form};
 use super::task::{Obstacle, Way};
 use super::watcher::{PAGE, Query, TOLERANCE};
@@ -64,14 +64,14 @@ pub(super) async fn preview(
     let Some(form) = sample.first().and_then(|row| Form::of(&row.created)) else {
         return Ok(preview);
     };
-    let zone = way.table.zone(rules);
-    let from: Value = stamp::bound(Time::ZERO, form, &zone);
+    let zones = way.table.zones(rules);
+    let from: Value = stamp::bound(Time::ZERO, form, &zones.created);
     let mut after = None;
     loop {
         let query = Query::Open { from: from.clone(), after, limit: PAGE };
         let rows = way.ask(&query).await?;
         for row in &rows {
-            preview.count(row, rules, &zone, now);
+            preview.count(row, rules, &zones, now);
         }
         after = rows.last().map(Row::cursor);
         preview.is_cut = preview.open >= MOST;
@@ -82,9 +82,9 @@ pub(super) async fn preview(
 }
 
 impl Preview {
-    fn count(&mut self, row: &Row, rules: &Watch, zone: &jiff::tz::TimeZone, now: Time) {
+    fn count(&mut self, row: &Row, rules: &Watch, zones: &Zones, now: Time) {
         self.open += 1;
-        let reading = match row.read(&rules.due, zone) {
+        let reading = match row.read(&rules.due, zones) {
             Ok(reading) => reading,
             Err(why) => {
                 self.unreadable.0 += 1;

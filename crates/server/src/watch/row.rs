@@ -34,6 +34,16 @@ pub(super) struct Row {
     pub(super) outcome: Option<Value>,
 }
 
+/// The zones that a table's times are read in, column by column: one may carry its zone and the next
+/// may not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Zones {
+    /// Of when rows were created.
+    pub(super) created: TimeZone,
+    /// Of when they are due.
+    pub(super) due: TimeZone,
+}
+
 /// Where the reading of rows has come to, in their own order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Cursor {
@@ -79,13 +89,14 @@ impl Row {
     }
 
     /// What a deadline needs to know, or why there can be none.
-    pub(super) fn read(&self, due: &WatchDue, zone: &TimeZone) -> Result<Reading, String> {
+    pub(super) fn read(&self, due: &WatchDue, zones: &Zones) -> Result<Reading, String> {
         let key = key_of(&self.key)?;
-        let created = stamp::read(&self.created, zone).map_err(|why| format!("created {why}"))?;
+        let created =
+            stamp::read(&self.created, &zones.created).map_err(|why| format!("created {why}"))?;
         let (due, delay) = match (due, &self.due) {
             (WatchDue::After(delay), _) => (created.plus(*delay), Some(*delay)),
             (WatchDue::Column(_), Some(value)) => {
-                (stamp::read(value, zone).map_err(|why| format!("due {why}"))?, None)
+                (stamp::read(value, &zones.due).map_err(|why| format!("due {why}"))?, None)
             }
             (WatchDue::Column(_), None) => return Err("due was not asked for".to_owned()),
         };

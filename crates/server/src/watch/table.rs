@@ -5,10 +5,8 @@
 //! in parentheses of its own. Searches go along (created, key), so that an index on `created`, or one
 //! that begins with what the condition compares, is all they need.
 
-use jiff::tz::TimeZone;
-
 use super::catalogue::Catalogue;
-use super::row::Row;
+use super::row::{Row, Zones};
 use super::watcher::Query;
 use crate::config::{Watch, WatchDue};
 use crate::database::{Dialect, Row as Answer, Value};
@@ -62,13 +60,14 @@ impl Table {
         &self.catalogue
     }
 
-    /// The zone that this table's times are read in.
-    pub(super) fn zone(&self, rules: &Watch) -> TimeZone {
-        if self.catalogue.comes_in_utc(&rules.created) {
-            TimeZone::UTC
-        } else {
-            rules.time_zone.clone()
-        }
+    /// The zones that this table's columns are read in, each by its own type.
+    pub(super) fn zones(&self, rules: &Watch) -> Zones {
+        let zone = |column: &str| self.catalogue.zone_to_read(column, &rules.time_zone);
+        let due = match &rules.due {
+            WatchDue::After(_) => rules.time_zone.clone(),
+            WatchDue::Column(column) => zone(column),
+        };
+        Zones { created: zone(&rules.created), due }
     }
 
     /// A question as a statement and its values; none if it needs no asking.

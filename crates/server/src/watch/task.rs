@@ -158,7 +158,7 @@ impl Task {
                         }
                     },
                 )?;
-            self.watcher.read_in(way.table.zone(&self.rules));
+            self.watcher.read_in(way.table.zones(&self.rules));
             self.way = Some(way);
         }
         let way = self.way.as_mut().expect("it was just opened");

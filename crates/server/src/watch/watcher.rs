@@ -14,14 +14,12 @@ use duly_engine::deadline::Deadline;
 use duly_engine::id::{DeadlineId, Generation, Key, QueueName};
 use duly_engine::time::{Span, Time};
 
-use jiff::tz::TimeZone;
-
 use super::bookmark::Bookmark;
 use super::compare::Finding;
 use super::look::Look;
 use super::pace::Pace;
 use super::recheck::Checked;
-use super::row::{Cursor, Mark, Reading, Row};
+use super::row::{Cursor, Mark, Reading, Row, Zones};
 use super::stamp::{self, Form};
 use super::sweep::Sweep;
 use crate::config::Watch;
@@ -136,8 +134,8 @@ pub(super) struct Watcher {
     pub(super) bookmark: Option<Bookmark>,
     pub(super) agreement: Agreement,
     pub(super) form: Option<Form>,
-    /// The zone that the table's times are read in.
-    pub(super) zone: TimeZone,
+    /// The zones that the table's times are read in.
+    pub(super) zones: Zones,
     pub(super) look: Look,
     pub(super) checked: Checked,
     pub(super) sweep: Sweep,
@@ -179,7 +177,7 @@ impl Watcher {
             under_way: None,
             agreement: if agrees { Agreement::Seen } else { Agreement::Unknown },
             form: None,
-            zone: rules.time_zone.clone(),
+            zones: Zones { created: rules.time_zone.clone(), due: rules.time_zone.clone() },
             kept: (bookmark.clone(), Time::ZERO),
             away: None,
             refused: None,
@@ -316,9 +314,9 @@ impl Watcher {
         self.tell_trouble();
     }
 
-    /// The table's times are to be read in this zone: its own, if its columns carry one.
-    pub(super) fn read_in(&mut self, zone: TimeZone) {
-        self.zone = zone;
+    /// The table's times are to be read in these zones: a column's own, if it carries one.
+    pub(super) fn read_in(&mut self, zones: Zones) {
+        self.zones = zones;
     }
 
     /// Figures for whoever shows them.
@@ -346,7 +344,7 @@ impl Watcher {
     /// What the column holds at this time.
     pub(super) fn bound(&self, at: Time) -> Value {
         let form = self.form.expect("the column is sampled before it is searched");
-        stamp::bound(at, form, &self.zone)
+        stamp::bound(at, form, &self.zones.created)
     }
 
     /// Rows created before this are not looked for.
@@ -373,7 +371,7 @@ impl Watcher {
 
     /// Reads a row; one that cannot be read is counted and left alone.
     pub(super) fn read(&self, row: &Row) -> Result<Reading, String> {
-        row.read(&self.rules.due, &self.zone)
+        row.read(&self.rules.due, &self.zones)
     }
 
     fn tell_trouble(&mut self) {
