@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod note;
 pub mod outbox;
 pub mod policy;
+pub mod reconciliation;
 pub mod run;
 pub mod units;
 pub mod watch;

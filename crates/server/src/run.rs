@@ -30,6 +30,7 @@ use crate::handle::Handle;
 use crate::listen::http::{self, HttpSettings, Secrets};
 use crate::metrics::Metrics;
 use crate::outbox::{Outboxes, Perform};
+use crate::reconciliation::Desks;
 use crate::watch::Watches;
 
 pub use crate::deliver::{BadSetting, LAUNCH, hindrance, launch};
@@ -142,12 +143,14 @@ impl Server {
         let deliverers =
             Deliverers::start(handle.clone(), &deliver_settings(&settings), running.attempts)
                 .await?;
+        let desks = Desks::of(settings.watches.keys());
         let watches = Watches::start(
             &handle,
             &settings.data,
             &settings.databases,
             &settings.watches,
             &metrics,
+            &desks,
         )
         .await?;
         let (stopping, stopped) = watch::channel(false);
@@ -175,6 +178,7 @@ impl Server {
             server.handle.clone(),
             HttpSettings {
                 tables: settings.tables(),
+                desks,
                 link_secrets: link_secrets(&settings, running.secret),
                 public_url: settings.links.public_url.clone(),
                 public_streams: settings.public_streams,

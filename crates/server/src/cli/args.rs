@@ -68,10 +68,12 @@ pub(super) enum Verb {
   duly init sqlite:///var/lib/shop/shop.db orders > duly.toml
   duly init mysql://duly:secret@127.0.0.1/shop orders")]
     Init(Init),
-    /// Table watches: what would they do?
+    /// Table watches: what would they do, and what have they seen?
     #[command(help_template = TEMPLATE, before_help = "Examples:
   duly watch check --config duly.toml   how many rows are open, overdue, would be armed
-  duly watch check --config duly.toml --data /var/lib/duly")]
+  duly watch check --config duly.toml --data /var/lib/duly
+  duly watch report                     what your cron did, and what Duly would have done
+  duly watch report shop-orders --json")]
     Watch(Watch),
     /// Look over a data directory and the configuration; nothing is changed.
     #[command(help_template = TEMPLATE, before_help = "Examples:
@@ -161,6 +163,17 @@ time there is `duly extend`.")]
   duly erase orders 42
   duly erase orders 42 --yes           in a script")]
     Erase(Erase),
+    /// Compare tables and deadlines now, and put right what differs.
+    #[command(help_template = TEMPLATE, before_help = "Examples:
+  duly reconcile                       all watches
+  duly reconcile shop-orders
+  duly reconcile shop-orders --dry-run   only say what differs",
+  after_help = "A running server does the same by itself, every `reconcile` of the watch. Rows that are open
+although overdue, or although their deadline is over, are named and left to you.")]
+    Reconcile(Reconcile),
+    /// What the watches have seen: `duly watch report`.
+    #[command(skip)]
+    Report(WatchReport),
 }
 
 #[derive(Debug, Args)]
@@ -206,6 +219,29 @@ pub(super) struct Watch {
 pub(super) enum WatchVerb {
     /// Count what each watch would do; nothing is changed.
     Check(WatchCheck),
+    /// Say what watches that only observe have seen, and what Duly would have done.
+    Report(WatchReport),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WatchReport {
+    /// Only this watch.
+    #[arg(value_parser = name)]
+    pub(super) name: Option<String>,
+    #[command(flatten)]
+    pub(super) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Reconcile {
+    /// Only this watch.
+    #[arg(value_parser = name)]
+    pub(super) name: Option<String>,
+    /// Put nothing right.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) server: Server,
 }
 
 #[derive(Debug, Args)]

@@ -32,6 +32,8 @@ pub(super) enum Stop {
     NotDuly(u16),
     /// The server said no: its answer, as it came and as it is read.
     Refused(Answer, Value),
+    /// What was asked for could not be brought to its end; why.
+    HeldUp(String),
     /// What was to be printed could not be.
     Unprinted(io::Error),
 }
@@ -97,6 +99,8 @@ impl Request {
             Request::Stats(args) => &args.server,
             Request::Pause(args) | Request::Resume(args) => &args.server,
             Request::Erase(args) => &args.server,
+            Request::Reconcile(args) => &args.server,
+            Request::Report(args) => &args.server,
         }
     }
 }
@@ -117,6 +121,8 @@ impl Session {
             Request::Pause(args) => self.pause(&args, "pause").await,
             Request::Resume(args) => self.pause(&args, "resume").await,
             Request::Erase(args) => self.erase(&args).await,
+            Request::Reconcile(args) => self.reconcile(&args).await,
+            Request::Report(args) => self.report(&args).await,
         }
     }
 
@@ -131,7 +137,7 @@ impl Session {
     }
 
     /// A yes of Duly's, as it came and as it is read.
-    async fn answer(&self, call: Call) -> Result<(Answer, Value), Stop> {
+    pub(super) async fn answer(&self, call: Call) -> Result<(Answer, Value), Stop> {
         let answer = self.client.send(call.method, &call.path, call.body).await?;
         let answers: &[&str] = if answer.is_success() { call.answers } else { &["code"] };
         match answer::read(&answer.body) {
@@ -147,7 +153,7 @@ impl Session {
     }
 
     /// What time it is for the server; distances are measured from there.
-    async fn view(&self) -> View {
+    pub(super) async fn view(&self) -> View {
         let said = match self.client.send(Method::GET, "/v1/clock", "").await {
             Ok(answer) => show::instant(&answer.json(), "/clock/now"),
             Err(_) => None,
@@ -301,13 +307,17 @@ impl Session {
                 print::complain(refusal(&problem), hint.as_deref());
                 Exit::Refused
             }
+            Stop::HeldUp(why) => {
+                print::complain(why, Some("it goes on by itself when it can"));
+                Exit::Refused
+            }
             Stop::Unprinted(error) => print::ended(Err(error)),
         }
     }
 }
 
 /// The server's JSON, as it came.
-fn print_raw(answer: &Answer) -> io::Result<()> {
+pub(super) fn print_raw(answer: &Answer) -> io::Result<()> {
     print::out(&format!("{}\n", String::from_utf8_lossy(&answer.body).trim_end()))
 }
 

@@ -151,6 +151,20 @@ pub(super) fn stats(args: &Stats) -> Call {
     }
 }
 
+pub(super) fn watches() -> Call {
+    Call::bare(Method::GET, "/v1/watches".to_owned(), &["watches"])
+}
+
+pub(super) fn watch(name: &str) -> Call {
+    Call::bare(Method::GET, format!("/v1/watches/{}", escaped(name)), &["watch"])
+}
+
+pub(super) fn reconcile(name: &str, dry_run: bool) -> Call {
+    let path = format!("/v1/watches/{}/reconcile", escaped(name));
+    let body = if dry_run { json!({ "dry_run": true }) } else { json!({}) };
+    Call::with(path, &body, &["reconciliation"])
+}
+
 impl IfExists {
     fn word(self) -> &'static str {
         match self {

@@ -12,6 +12,7 @@ mod call;
 mod doctor;
 mod exit;
 mod print;
+mod report;
 mod show;
 mod table;
 mod tail;
@@ -25,7 +26,7 @@ use clap::Parser as _;
 
 use crate::config::{self, DEFAULT_FILE, Environment, Flag, Settings};
 use crate::{demo, log, run};
-use args::{CommandLine, Config, Demo, Launch, Serve, Verb};
+use args::{CommandLine, Config, Demo, Launch, Request, Serve, Verb, Watch, WatchVerb};
 use exit::Exit;
 
 /// Runs what was typed; the exit status is documented in the help.
@@ -44,7 +45,10 @@ pub fn main() -> ExitCode {
         Verb::Demo(args) => demonstrate(&args, &environment),
         Verb::Bench(args) => bench::run(&args, &environment),
         Verb::Config(args) => configuration(&args, &environment).into(),
-        Verb::Watch(args) => watch::check(&args, &environment),
+        Verb::Watch(Watch { verb: WatchVerb::Check(args) }) => watch::check(&args, &environment),
+        Verb::Watch(Watch { verb: WatchVerb::Report(args) }) => {
+            ask::run(Request::Report(args), &environment).into()
+        }
         Verb::Init(args) => watch::init(&args, &environment),
         Verb::Doctor(args) => doctor::run(&args, &environment).into(),
         Verb::Launch(args) => launch(&args),

@@ -180,7 +180,7 @@ impl View {
 }
 
 /// The two largest units of a span.
-fn rough(span: Span) -> String {
+pub(super) fn rough(span: Span) -> String {
     let seconds = span.millis() / 1_000;
     let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
     let Some(first) = units.iter().position(|(_, size)| seconds >= *size) else {
@@ -196,7 +196,7 @@ fn rough(span: Span) -> String {
 }
 
 /// `2026-11-22 12:30:00.000 UTC`.
-fn in_utc(time: Time) -> String {
+pub(super) fn in_utc(time: Time) -> String {
     units::show_instant(time).replace('T', " ").replace('Z', " UTC")
 }
 
@@ -231,11 +231,11 @@ pub(super) fn name(record: &Value) -> String {
     format!("{}/{}", part("/queue"), part("/key"))
 }
 
-fn plain(text: String) -> Cell {
+pub(super) fn plain(text: String) -> Cell {
     (text, Tone::Plain)
 }
 
-fn faint(text: String) -> Cell {
+pub(super) fn faint(text: String) -> Cell {
     (text, Tone::Faint)
 }
 

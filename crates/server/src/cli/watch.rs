@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use super::args::{Init, Watch, WatchVerb};
+use super::args::{Init, WatchCheck};
 use super::exit::Exit;
 use super::{bad_configuration, finish, flag, print, settings};
 use crate::config::{Environment, Flag, Settings};
@@ -13,8 +13,7 @@ use crate::run::{self, Preview};
 use crate::units::show_instant;
 
 /// Says what each watch would do.
-pub(super) fn check(args: &Watch, environment: &Environment) -> ExitCode {
-    let WatchVerb::Check(args) = &args.verb;
+pub(super) fn check(args: &WatchCheck, environment: &Environment) -> ExitCode {
     let flags: Vec<Flag> = flag("--data", "data", args.data.as_deref()).into_iter().collect();
     let settings = match settings(args.config.as_deref(), environment, &flags) {
         Ok(settings) => settings,

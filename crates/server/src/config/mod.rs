@@ -31,7 +31,7 @@ pub use exec::{ExecAction, ExecLimits};
 pub use publish::{
     AmqpDestination, PublishAction, PublishDestination, RedisDestination, RedisEntry,
 };
-pub use watches::{Watch, WatchDue, WatchStart};
+pub use watches::{Watch, WatchDue, WatchReport, WatchStart};
 
 use document::{Document, Override};
 use typed::Typed;

@@ -53,6 +53,19 @@ pub struct Watch {
     pub max_per_minute: u32,
     /// A table without an index for it may be searched.
     pub allow_scan: bool,
+    /// How it shows what others did with a row, for the report of a watch that only observes.
+    pub report: WatchReport,
+}
+
+/// How it shows in the table what others did with a row. What is left out the report does not tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchReport {
+    /// Which of the rows that are no longer open were cancelled: the operator's own condition.
+    pub cancelled: Option<String>,
+    /// Which rows were paid, whatever else became of them; likewise.
+    pub paid: Option<String>,
+    /// The column that says when a row was changed.
+    pub changed: Option<String>,
 }
 
 /// When a row is due.
@@ -94,7 +107,16 @@ pub(super) struct WatchForm {
     reconcile: Option<WrittenDuration>,
     max_per_minute: Option<u32>,
     allow_scan: Option<bool>,
+    report: Option<ReportForm>,
     action: Option<ActionForm>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReportForm {
+    cancelled: Option<String>,
+    paid: Option<String>,
+    changed: Option<String>,
 }
 
 #[derive(Clone, Copy, Deserialize, PartialEq)]
@@ -173,6 +195,7 @@ impl WatchForm {
             }
         }
         condition(&self.open).map_err(|why| wrong("open", why))?;
+        let report = report(self.report.unwrap_or_default()).map_err(complain)?;
         let span = |key, written: Option<&WrittenDuration>, otherwise, least| {
             let Some(written) = written else { return Ok(otherwise) };
             match written.span() {
@@ -227,6 +250,7 @@ impl WatchForm {
             outcome: self.outcome,
             acts,
             max_per_minute,
+            report,
         };
         settings.queues.insert(watch.clone(), policy);
         settings.watches.insert(watch, meant);
@@ -278,6 +302,18 @@ impl WatchForm {
         };
         Ok(acts.then_some(target))
     }
+}
+
+/// How it shows what others did.
+fn report(form: ReportForm) -> Result<WatchReport, Wrong> {
+    let ReportForm { cancelled, paid, changed } = form;
+    let given = [("cancelled", &cancelled), ("paid", &paid), ("changed", &changed)];
+    for (key, text) in given {
+        let Some(text) = text else { continue };
+        let good = if text.trim().is_empty() { Err("is empty") } else { condition(text) };
+        good.map_err(|why| (vec!["report", key], why.to_owned()))?;
+    }
+    Ok(WatchReport { cancelled, paid, changed })
 }
 
 /// Is this one condition, which stays one between parentheses? What it means is the database's to

@@ -4,6 +4,7 @@
 //! here: how late deadlines lapsed, how long a disk sync took. Queues are labels, keys never are: a
 //! label with a million values would sink the Prometheus that asks.
 
+mod observed;
 mod outboxes;
 mod watches;
 
@@ -48,6 +49,9 @@ const SYNC: &[u64] = &[
     1_000_000, 5_000_000,
 ];
 
+pub use self::observed::{
+    Case, Delays, Fate, Instead, LONG, NAMED, Observed, Overdue, Tells, When,
+};
 pub use self::outboxes::{OutboxFigures, Outboxes};
 pub use watches::{Drift, Trouble, WatchFigures, Watches};
 

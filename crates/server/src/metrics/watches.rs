@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use duly_engine::time::Time;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::observed::{Fate, Instead, Observed};
 use super::{Counters, Gauges, gauge};
 
 /// How one watch is and what it has done since the server started.
@@ -100,18 +101,34 @@ impl Trouble {
 
 type Figure = fn(&WatchFigures) -> u64;
 
-/// The figures of all watches by name; every clone is the same.
+/// What is known of one watch.
 #[derive(Clone, Debug, Default)]
-pub struct Watches(Arc<Mutex<BTreeMap<String, WatchFigures>>>);
+struct Known {
+    figures: WatchFigures,
+    observed: Option<Arc<Observed>>,
+}
+
+/// What is known of all watches by name; every clone is the same.
+#[derive(Clone, Debug, Default)]
+pub struct Watches(Arc<Mutex<BTreeMap<String, Known>>>);
 
 impl Watches {
     /// Writes down how a watch is.
     pub fn set(&self, name: &str, figures: &WatchFigures) {
+        self.with(name, |known| known.figures.clone_from(figures));
+    }
+
+    /// Writes down what a watch that only observes has seen.
+    pub fn report(&self, name: &str, observed: Observed) {
+        self.with(name, |known| known.observed = Some(Arc::new(observed)));
+    }
+
+    fn with(&self, name: &str, change: impl FnOnce(&mut Known)) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.get_mut(name) {
-            known.clone_from(figures);
+            change(known);
         } else {
-            all.insert(name.to_owned(), figures.clone());
+            change(all.entry(name.to_owned()).or_default());
         }
     }
 
@@ -147,6 +164,7 @@ impl Watches {
                 u64::from(it.trouble.is_some())
             }),
         ];
+        self.register_observed(registry);
         let all = self.all();
         if all.is_empty() {
             return;
@@ -179,6 +197,49 @@ impl Watches {
 
     /// How they all are.
     pub fn all(&self) -> BTreeMap<String, WatchFigures> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(name, known)| (name.clone(), known.figures.clone())).collect()
+    }
+
+    /// What those have seen that only observe.
+    pub fn observed(&self) -> BTreeMap<String, Arc<Observed>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = |(name, known): (&String, &Known)| {
+            Some((name.clone(), Arc::clone(known.observed.as_ref()?)))
+        };
+        all.iter().filter_map(seen).collect()
+    }
+
+    /// Gauges and not counters: a row may leave one fate for another.
+    fn register_observed(&self, registry: &mut Registry) {
+        let all = self.observed();
+        if all.is_empty() {
+            return;
+        }
+        let (rows, instead) = (Gauges::default(), Gauges::default());
+        let late = Gauges::default();
+        for (name, observed) in &all {
+            let set = |family: &Gauges, label, value: &str, count| {
+                let labels = vec![("watch", name.clone()), (label, value.to_owned())];
+                family.get_or_create(&labels).set(gauge(count));
+            };
+            for fate in Fate::ALL {
+                set(&rows, "fate", fate.word(), observed.count(fate));
+            }
+            set(&rows, "fate", "overdue", observed.overdue.count);
+            for what in Instead::ALL {
+                set(&instead, "what", what.word(), observed.instead(what));
+            }
+            for percent in [50, 90, 99, 100] {
+                let late_ms = observed.delays.quantile(percent).millis();
+                set(&late, "percent", &percent.to_string(), late_ms);
+            }
+        }
+        let help = "Rows that a watch has observed, by what others did with them";
+        registry.register("watch_observed", help, rows);
+        let help = "Rows that a watch has observed, by what Duly would have done with them";
+        registry.register("watch_observed_instead", help, instead);
+        let help = "So many of a hundred rows were closed by others no later than this";
+        registry.register("watch_observed_late_ms", help, late);
     }
 }

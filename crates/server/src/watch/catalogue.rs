@@ -117,6 +117,7 @@ impl Catalogue {
             ("created", Some(&rules.created)),
             ("due", due),
             ("outcome", rules.outcome.as_ref()),
+            ("report.changed", rules.report.changed.as_ref()),
         ];
         for (key, name) in wanted {
             let Some(name) = name else { continue };
@@ -126,7 +127,7 @@ impl Catalogue {
                     format!("{} has no column {name:?}; it has {}", rules.table, names.join(", "));
                 return Err((key, why));
             };
-            let holds_times = key == "created" || key == "due";
+            let holds_times = matches!(key, "created" | "due" | "report.changed");
             if holds_times && self.zone_of(column) == Zone::Needed && !rules.names_zone {
                 let why = format!(
                     "is missing: {name} ({}) carries no zone; write the one that the shop writes its \

@@ -21,6 +21,30 @@ const STATUS: &[&str] = &["status", "state", "order_status", "payment_status"];
 const OPEN: &[&str] =
     &["unpaid", "pending", "pending_payment", "wc-pending", "awaiting_payment", "new", "open"];
 
+/// What a status says of an order that was cancelled for want of payment, and of one that was paid.
+const CANCELLED: &[&str] =
+    &["cancelled", "canceled", "wc-cancelled", "expired", "timeout", "timed_out", "void"];
+const PAID: &[&str] = &[
+    "paid",
+    "processing",
+    "wc-processing",
+    "wc-completed",
+    "complete",
+    "completed",
+    "shipped",
+    "delivered",
+];
+/// Columns that are filled when money has come, and those that tell when a row was changed.
+const PAID_AT: &[&str] = &["paid_at", "date_paid_gmt", "date_paid", "payment_date", "paid_on"];
+const CHANGED: &[&str] = &[
+    "updated_at",
+    "date_updated_gmt",
+    "date_modified_gmt",
+    "modified_at",
+    "modified",
+    "changed_at",
+];
+
 /// Looks at a table and writes a watch for it.
 pub(super) async fn draft(database: &Database, dsn: &str, table: &str) -> Result<String, String> {
     let words = |fault: crate::database::Fault| fault.to_string();
@@ -117,6 +141,7 @@ fn written(draft: &Draft<'_>) -> String {
     }
     line("mode = \"observe\"");
     line("");
+    report(draft, &mut line);
     if !draft.counts.is_empty() {
         let total: usize = draft.counts.values().sum();
         line(&format!("# What stands in {status} of the last {total} rows:"));
@@ -139,8 +164,9 @@ fn written(draft: &Draft<'_>) -> String {
     if dialect != Dialect::Sqlite {
         let table = draft.catalogue.quoted();
         line("#");
-        line("# What Duly's own user needs, and no more:");
+        line("# What Duly's own user needs, and no more: to observe");
         line(&format!("#   GRANT SELECT ON {table} TO duly;"));
+        line("# and to act as above");
         line(&format!("#   GRANT UPDATE ({}) ON {table} TO duly;", dialect.quoted(&status)));
     }
     line("#");
@@ -153,4 +179,37 @@ fn written(draft: &Draft<'_>) -> String {
         dialect.quoted(&created),
     ));
     text
+}
+
+/// How the table shows what others do with a row, for the report of a watch that observes.
+fn report(draft: &Draft<'_>, line: &mut impl FnMut(&str)) {
+    let dialect = draft.catalogue.dialect;
+    let quoted = |text: &str| serde_json::to_string(text).expect("text is plain JSON");
+    let column = |names: &[&str]| names.iter().find_map(|name| draft.catalogue.column(name));
+    let among = |words: &[&str]| {
+        let status = dialect.quoted(&draft.status?.name);
+        let seen: Vec<String> = words
+            .iter()
+            .filter(|word| draft.counts.contains_key(**word))
+            .map(|word| format!("'{word}'"))
+            .collect();
+        (!seen.is_empty()).then(|| format!("{status} IN ({})", seen.join(", ")))
+    };
+    let paid_at = column(PAID_AT).map(|it| format!("{} IS NOT NULL", dialect.quoted(&it.name)));
+    line(
+        "# How it shows what your cron did with a row: `duly watch report` then tells how late it was,",
+    );
+    line("# and what it cancelled although paid. What is left out it does not tell.");
+    line("[watches.shop-orders.report]");
+    let mut say = |key: &str, found: Option<String>, otherwise: &str, why: &str| match found {
+        Some(found) => line(&format!("{key} = {}   # ? {why}", quoted(&found))),
+        None => line(&format!("# {key} = {}   # {why}", quoted(otherwise))),
+    };
+    let why = "which rows that are not open were cancelled for want of payment";
+    say("cancelled", among(CANCELLED), "status = 'cancelled'", why);
+    let why = "which rows were paid, also if they were cancelled afterwards";
+    say("paid", paid_at.or_else(|| among(PAID)), "paid_at IS NOT NULL", why);
+    let why = "a column that tells when a row was changed, else that is known to within a look";
+    say("changed", column(CHANGED).map(|it| it.name.clone()), "updated_at", why);
+    line("");
 }

@@ -40,6 +40,8 @@ pub(super) struct Look {
     pub(super) is_paced: bool,
     /// Rows seen when they were created, since the last reconciliation.
     pub(super) fresh: u64,
+    /// The same between the last two.
+    pub(super) fresh_before: u64,
     unreadable: u64,
 }
 
@@ -232,9 +234,13 @@ impl Watcher {
         answer: Answer,
         remedies: &mut Vec<(Command, Told)>,
     ) {
+        if matches!(answer, Answer::Scheduled { .. }) {
+            self.follow(&reading.key, mark, now);
+        }
         match answer {
             Answer::Scheduled { created: true, deadline, .. } => {
                 self.figures.armed += 1;
+                self.sweep.armed(&reading.key);
                 self.look.seen.insert(reading.key, mark.clone());
                 self.expect_soon(now, *deadline);
             }

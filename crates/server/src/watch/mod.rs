@@ -39,6 +39,7 @@ mod compare;
 mod draft;
 mod explain;
 mod look;
+mod observe;
 mod pace;
 mod preview;
 mod recheck;
@@ -49,6 +50,7 @@ mod table;
 mod task;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod watcher;
 
 use std::collections::BTreeMap;
@@ -66,6 +68,7 @@ use self::watcher::Watcher;
 use crate::config::{Database, Watch};
 use crate::handle::Handle;
 use crate::metrics::Metrics;
+use crate::reconciliation::Desks;
 
 /// A watch that cannot be started as the configuration has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +113,7 @@ pub async fn draft(database: &Database, dsn: &str, table: &str) -> Result<String
 /// The watches at work. Dropping it ends them at once, which loses nothing.
 pub struct Watches {
     tasks: JoinSet<()>,
+    metrics: Metrics,
 }
 
 impl Watches {
@@ -121,6 +125,7 @@ impl Watches {
         databases: &BTreeMap<String, Database>,
         watches: &BTreeMap<QueueName, Watch>,
         metrics: &Metrics,
+        desks: &Desks,
     ) -> anyhow::Result<Watches> {
         let mut tasks = JoinSet::new();
         for (name, rules) in watches {
@@ -157,15 +162,19 @@ impl Watches {
                 rules: rules.clone(),
                 note: Arc::new(note),
                 metrics: metrics.clone(),
+                desk: desks.desk(name).expect("every watch has a desk").clone(),
                 way,
             };
             tasks.spawn(task.run());
         }
-        Ok(Watches { tasks })
+        Ok(Watches { tasks, metrics: metrics.clone() })
     }
 
     /// Ends them all; what they were about to do they do after the next start.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
+        for (name, observed) in self.metrics.watches().observed() {
+            observe::say(&name, &observed);
+        }
     }
 }

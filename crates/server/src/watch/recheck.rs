@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use duly_engine::answer::Answer;
+use duly_engine::answer::{Answer, SettleResult};
 use duly_engine::command::{Command, Filter, Scan};
 use duly_engine::deadline::{Deadline, State};
 use duly_engine::limits::SLICE;
@@ -162,25 +162,28 @@ impl Watcher {
     pub(super) fn remedied(&mut self, now: Time, finding: &Finding, by: ByWhom, answer: Answer) {
         let figures = &mut self.figures;
         let record = match (finding, answer) {
-            (Finding::Closed(_), Answer::Settled { result, .. }) => {
-                if result == duly_engine::answer::SettleResult::Settled {
-                    figures.settled += 1;
-                    figures.drift.closed += u64::from(by == ByWhom::Sweep);
-                }
-                return;
+            (Finding::Closed(_), Answer::Settled { result: SettleResult::Settled, .. }) => {
+                figures.settled += 1;
+                figures.drift.closed += u64::from(by == ByWhom::Sweep);
+                None
             }
             (Finding::Moved(_), Answer::Scheduled { created: true, deadline, .. }) => {
                 figures.moved += 1;
-                deadline
+                Some(deadline)
             }
             (Finding::Reopened(_), Answer::Scheduled { created: true, deadline, .. }) => {
                 figures.reopened += 1;
-                deadline
+                Some(deadline)
             }
             // It lapsed, was settled or erased meanwhile: whoever did that has the last word.
             _ => return,
         };
-        self.expect_soon(now, *record);
+        if by == ByWhom::Sweep {
+            self.sweep.repaired(finding);
+        }
+        if let Some(record) = record {
+            self.expect_soon(now, *record);
+        }
     }
 
     /// Has the operator let lapses go on?

@@ -32,6 +32,12 @@ pub(super) struct Row {
     pub(super) is_open: bool,
     /// What stands in the column that says how it was closed.
     pub(super) outcome: Option<Value>,
+    /// Was it cancelled, as far as the watch was told how that shows?
+    pub(super) is_cancelled: bool,
+    /// Was it paid, likewise?
+    pub(super) is_paid: bool,
+    /// When it was changed, where a column says so.
+    pub(super) changed: Option<Value>,
 }
 
 /// The zones that a table's times are read in, column by column: one may carry its zone and the next
@@ -42,6 +48,15 @@ pub(super) struct Zones {
     pub(super) created: TimeZone,
     /// Of when they are due.
     pub(super) due: TimeZone,
+    /// Of when they were changed.
+    pub(super) changed: TimeZone,
+}
+
+impl Zones {
+    /// All of them the same.
+    pub(super) fn all(zone: &TimeZone) -> Zones {
+        Zones { created: zone.clone(), due: zone.clone(), changed: zone.clone() }
+    }
 }
 
 /// Where the reading of rows has come to, in their own order.

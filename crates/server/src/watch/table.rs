@@ -1,6 +1,8 @@
 //! The watch's questions in the database's words, and its answers as rows.
 //!
-//! Five columns always: key, created, due, whether the row is open, and how it was closed. Names
+//! Eight columns always: key, created, due, whether the row is open, how it was closed, and for the
+//! report of a watch that only observes whether it was cancelled, whether it was paid and when it was
+//! changed. Names
 //! come from the catalogue and are quoted, values are bound, and the operator's own condition stands
 //! in parentheses of its own. Searches go along (created, key), so that an index on `created`, or one
 //! that begins with what the condition compares, is all they need.
@@ -8,7 +10,7 @@
 use super::catalogue::Catalogue;
 use super::row::{Row, Zones};
 use super::watcher::Query;
-use crate::config::{Watch, WatchDue};
+use crate::config::{Watch, WatchDue, WatchReport};
 use crate::database::{Dialect, Row as Answer, Value};
 
 /// How one table is asked.
@@ -38,11 +40,21 @@ impl Table {
         };
         let outcome = rules.outcome.as_deref().map_or_else(none, text);
         // On a line of its own: a comment in the condition ends with it.
-        let open = format!("(\n{}\n)", rules.open);
-        let columns = |is_open: &str| {
-            format!("{}, {}, {due}, {is_open}, {outcome}", text(&rules.key), text(&rules.created))
+        let condition = |words: &str| format!("(\n{words}\n)");
+        let open = condition(&rules.open);
+        let holds = |condition: &str| format!("CASE WHEN {condition} THEN 1 ELSE 0 END");
+        let report = if rules.acts { &WatchReport::default() } else { &rules.report };
+        let told = |words: Option<&String>| {
+            words.map_or_else(|| "0".to_owned(), |words| holds(&condition(words)))
         };
-        let columns = [columns(&format!("CASE WHEN {open} THEN 1 ELSE 0 END")), columns("1")];
+        let changed = report.changed.as_deref().map_or_else(none, text);
+        let columns = |is_open: &str, cancelled: &str, paid: &str, changed: &str| {
+            let (key, created) = (text(&rules.key), text(&rules.created));
+            format!("{key}, {created}, {due}, {is_open}, {outcome}, {cancelled}, {paid}, {changed}")
+        };
+        let (cancelled, paid) = (told(report.cancelled.as_ref()), told(report.paid.as_ref()));
+        let columns =
+            [columns(&holds(&open), &cancelled, &paid, &changed), columns("1", "0", "0", &none())];
         Table {
             table: catalogue.quoted(),
             key_name: rules.key.clone(),
@@ -67,7 +79,8 @@ impl Table {
             WatchDue::After(_) => rules.time_zone.clone(),
             WatchDue::Column(column) => zone(column),
         };
-        Zones { created: zone(&rules.created), due }
+        let changed = rules.report.changed.as_deref().map_or_else(|| due.clone(), zone);
+        Zones { created: zone(&rules.created), due, changed }
     }
 
     /// A question as a statement and its values; none if it needs no asking.
@@ -144,14 +157,20 @@ impl Table {
 
 /// A row of an answer, read.
 pub(super) fn read(answer: Answer) -> Result<Row, String> {
-    let [key, created, due, is_open, outcome] = <[Option<String>; 5]>::try_from(answer)
-        .map_err(|row| format!("the database gave {} columns where 5 were asked for", row.len()))?;
+    let [key, created, due, is_open, outcome, is_cancelled, is_paid, changed] =
+        <[Option<String>; 8]>::try_from(answer).map_err(|row| {
+            format!("the database gave {} columns where 8 were asked for", row.len())
+        })?;
+    let holds = |flag: Option<String>| flag.as_deref() == Some("1");
     Ok(Row {
         key: value(key),
         created: value(created),
         due: Some(value(due)),
-        is_open: is_open.as_deref() == Some("1"),
+        is_open: holds(is_open),
         outcome: outcome.map(Value::Text),
+        is_cancelled: holds(is_cancelled),
+        is_paid: holds(is_paid),
+        changed: changed.map(number_or_text),
     })
 }
 

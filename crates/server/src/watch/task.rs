@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use duly_engine::answer::Answer;
 use duly_engine::command::Command;
-use duly_engine::time::Time;
+use duly_engine::id::QueueName;
+use duly_engine::time::{Span, Time};
 
 use super::bookmark::Bookmark;
 use super::catalogue::{Catalogue, Wrong};
 use super::explain;
+use super::observe;
 use super::table::{self, Table};
 use super::watcher::{Act, Query, Watcher};
 use crate::config::{Database, Watch};
@@ -22,9 +24,14 @@ use crate::database::{Connection, Dialect, Fault, Patience};
 use crate::handle::{Handle, Stopped};
 use crate::metrics::{Metrics, Trouble};
 use crate::note::Note;
+use crate::reconciliation::Desk;
 
 /// With a clock that is moved by hand nobody says when: it is looked at this often.
 const MANUAL: Duration = Duration::from_millis(20);
+/// What a watch has observed is shown anew this often.
+const SHOWN_EVERY: Span = Span::from_millis(500);
+/// And said in the log.
+const LOGGED_EVERY: Span = Span::from_hours(1);
 
 /// What stands between a watch and its table.
 pub(super) enum Obstacle {
@@ -88,6 +95,7 @@ pub(super) struct Task {
     pub(super) note: Arc<Note<Bookmark>>,
     pub(super) metrics: Metrics,
     pub(super) way: Option<Way>,
+    pub(super) desk: Desk,
 }
 
 impl Task {
@@ -95,10 +103,19 @@ impl Task {
     pub(super) async fn run(mut self) {
         let name = self.watcher.queue.clone();
         let mut trouble = None;
+        let mut account = Account::default();
         loop {
             self.metrics.watches().set(name.as_str(), self.watcher.figures());
             tell(name.as_str(), &mut trouble, self.watcher.figures().trouble.as_ref());
             let Ok(now) = self.now().await else { return };
+            account.tell(&name, &self.watcher, &self.metrics, now);
+            // First what has come of the last wish, or it would be taken for a new one.
+            if let Some(reconciliation) = self.watcher.reconciled() {
+                self.desk.put(reconciliation);
+            }
+            if let Some(wish) = self.desk.wish() {
+                self.watcher.reconcile(now, wish);
+            }
             match self.watcher.next(now) {
                 Act::Wait(until) => self.wait(now, until).await,
                 Act::Keep(bookmark) => {
@@ -143,7 +160,10 @@ impl Task {
     async fn wait(&self, now: Time, until: Time) {
         let span = Duration::from_millis(until.since(now).millis());
         let span = if self.handle.clock_is_manual() { span.min(MANUAL) } else { span };
-        tokio::time::sleep(span).await;
+        tokio::select! {
+            () = tokio::time::sleep(span) => {}
+            () = self.desk.wished() => {}
+        }
     }
 
     async fn ask(&mut self, query: &Query) -> Result<Vec<super::row::Row>, String> {
@@ -168,6 +188,30 @@ impl Task {
             self.way = None;
         }
         answer
+    }
+}
+
+/// When the account of a watch that only observes was last told, and to whom.
+#[derive(Debug, Default)]
+struct Account {
+    shown: Time,
+    logged: Option<Time>,
+}
+
+impl Account {
+    /// Shows it to whoever asks, and says it in the log once an hour.
+    fn tell(&mut self, name: &QueueName, watcher: &Watcher, metrics: &Metrics, now: Time) {
+        if now.since(self.shown) < SHOWN_EVERY && now >= self.shown {
+            return;
+        }
+        let Some(observed) = watcher.observed(now) else { return };
+        self.shown = now;
+        let logged = *self.logged.get_or_insert(now);
+        if now.since(logged) >= LOGGED_EVERY {
+            self.logged = Some(now);
+            observe::say(name.as_str(), &observed);
+        }
+        metrics.watches().report(name.as_str(), observed);
     }
 }
 

@@ -17,6 +17,7 @@ use duly_engine::time::{Span, Time};
 use super::bookmark::Bookmark;
 use super::compare::Finding;
 use super::look::Look;
+use super::observe::Followed;
 use super::pace::Pace;
 use super::recheck::Checked;
 use super::row::{Cursor, Mark, Reading, Row, Zones};
@@ -75,6 +76,7 @@ pub(super) enum Purpose {
     Newest,
     Look,
     Recheck(Vec<Deadline>),
+    Follow(Vec<Key>),
     SweepTable,
     SweepRecords(Vec<Deadline>),
 }
@@ -144,6 +146,10 @@ pub(super) struct Watcher {
     /// Lapses were paused because there were too many.
     pub(super) held_back: bool,
     pub(super) figures: WatchFigures,
+    /// Where the watch only observes: what it follows and has seen.
+    pub(super) followed: Option<Followed>,
+    /// When the question under way was asked, or the last one.
+    pub(super) asked_at: Time,
     pub(super) agenda: VecDeque<Step>,
     under_way: Option<UnderWay>,
     kept: (Option<Bookmark>, Time),
@@ -173,11 +179,13 @@ impl Watcher {
             acting: Pace::new(rules.max_per_minute),
             held_back: false,
             figures: WatchFigures { observes: !rules.acts, ..WatchFigures::default() },
+            followed: (!rules.acts).then(|| Followed::new(&rules.report)),
+            asked_at: Time::ZERO,
             agenda: VecDeque::new(),
             under_way: None,
             agreement: if agrees { Agreement::Seen } else { Agreement::Unknown },
             form: None,
-            zones: Zones { created: rules.time_zone.clone(), due: rules.time_zone.clone() },
+            zones: Zones::all(&rules.time_zone),
             kept: (bookmark.clone(), Time::ZERO),
             away: None,
             refused: None,
@@ -215,6 +223,7 @@ impl Watcher {
         match step {
             Step::Query(query, purpose) => {
                 self.figures.queries += 1;
+                self.asked_at = now;
                 self.under_way = Some(UnderWay::Query(purpose));
                 Act::Query(query)
             }
@@ -235,9 +244,10 @@ impl Watcher {
     /// Puts what is due on the agenda, or says when something will be.
     fn begin(&mut self, now: Time) -> Option<Time> {
         let recheck = self.begin_recheck(now)?;
+        let follow = self.begin_follow(now)?;
         let look = self.begin_look(now)?;
         let sweep = self.begin_sweep(now)?;
-        Some(recheck.min(look).min(sweep))
+        Some(recheck.min(follow).min(look).min(sweep))
     }
 
     /// The database answered.
@@ -251,9 +261,16 @@ impl Watcher {
             Purpose::Sample => self.sampled(now, rows),
             Purpose::Newest => self.newest(now, rows),
             Purpose::Look => self.looked(now, rows),
-            Purpose::Recheck(records) => self.rechecked(now, &records, rows),
+            Purpose::Recheck(records) => {
+                self.observe(now, records.iter().map(|record| &record.key), rows);
+                self.rechecked(now, &records, rows);
+            }
+            Purpose::Follow(keys) => self.observe(now, &keys, rows),
             Purpose::SweepTable => self.swept_table(now, rows),
-            Purpose::SweepRecords(records) => self.swept_records(now, &records, rows),
+            Purpose::SweepRecords(records) => {
+                self.observe(now, records.iter().map(|record| &record.key), rows);
+                self.swept_records(now, &records, rows);
+            }
         }
         self.tell_trouble();
     }
@@ -264,6 +281,7 @@ impl Watcher {
         self.agenda.clear();
         self.look.abandon();
         self.sweep.abandon(now);
+        self.sweep.fail(now, &why);
         self.away = Some(why);
         self.retry_at = now.plus(self.backoff);
         self.backoff = self.backoff.plus(self.backoff).min(BACKOFF.1);
@@ -317,6 +335,11 @@ impl Watcher {
     /// The table's times are to be read in these zones: a column's own, if it carries one.
     pub(super) fn read_in(&mut self, zones: Zones) {
         self.zones = zones;
+    }
+
+    /// Why the database cannot be asked, if it cannot.
+    pub(super) fn away(&self) -> Option<&str> {
+        self.away.as_deref()
     }
 
     /// Figures for whoever shows them.

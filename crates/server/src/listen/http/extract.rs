@@ -42,6 +42,15 @@ pub(super) struct InQueue {
     pub(super) queue: QueueName,
 }
 
+/// A table watch in the address.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct InWatch {
+    /// The watch's name, which is its queue's.
+    #[param(value_type = String, pattern = "^[A-Za-z0-9._:-]{1,64}$")]
+    pub(super) watch: QueueName,
+}
+
 /// A deadline in the address.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
@@ -103,6 +112,14 @@ impl<S: Sync> FromRequestParts<S> for InQueue {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<InQueue, Problem> {
         Ok(InQueue { queue: queue_name(&segment(parts, "queue").await?)? })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for InWatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<InWatch, Problem> {
+        Ok(InWatch { watch: queue_name(&segment(parts, "watch").await?)? })
     }
 }
 

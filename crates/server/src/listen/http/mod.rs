@@ -27,6 +27,7 @@ mod serve;
 mod stats;
 mod stream;
 mod view;
+mod watches;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -47,12 +48,15 @@ pub use serve::{serve, serve_public};
 
 use crate::handle::Handle;
 use crate::metrics::Metrics;
+use crate::reconciliation::Desks;
 
 /// What the router needs to know beside the way to the engine.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
     /// The tables of the configuration that targets may lead to.
     pub tables: BTreeSet<String>,
+    /// Where the table watches are asked.
+    pub desks: Desks,
     /// What watch links are signed with.
     pub link_secrets: Secrets,
     /// What they begin with, if not with the path.
@@ -163,6 +167,9 @@ fn calls() -> OpenApiRouter<Api> {
         .routes(routes!(deliveries::verdict))
         .routes(routes!(deliveries::touch))
         .routes(routes!(links::make))
+        .routes(routes!(watches::all))
+        .routes(routes!(watches::one))
+        .routes(routes!(watches::reconcile))
         .routes(routes!(stats::all))
         .routes(routes!(stats::one))
         .routes(routes!(clock::get))

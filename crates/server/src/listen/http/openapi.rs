@@ -27,6 +27,7 @@ use crate::units::WrittenInstant;
         (name = "deliveries", description = "For workers: lease, verdict, touch"),
         (name = "events", description = "All that happens, as it happens"),
         (name = "links", description = "For browsers of customers: one deadline, read-only"),
+        (name = "watches", description = "Table watches: how they are, what they have observed"),
         (name = "stats", description = "Figures and forecast"),
         (name = "clock", description = "The clock that decides"),
         (name = "health", description = "For supervisors and Prometheus"),

@@ -91,6 +91,15 @@ kinds! {
     UNKNOWN_PATH = "unknown_path", 404,
         "There is nothing at this address",
         "see /openapi.json for all calls; a '/' inside a key is written %2F";
+    UNKNOWN_WATCH = "unknown_watch", 404,
+        "There is no such table watch",
+        "GET /v1/watches lists them; they are declared in the configuration";
+    RECONCILIATION_UNDER_WAY = "reconciliation_under_way", 409,
+        "A reconciliation is under way, and one of the two is a dry run",
+        "wait for its end, which GET /v1/watches/{watch} shows";
+    WATCH_HELD_UP = "watch_held_up", 503,
+        "Something keeps the watch from its work",
+        "the detail says what; the watch goes on by itself when it can";
     UNKNOWN_LINK = "unknown_link", 404,
         "There is no such link",
         "it was not made by this server, or it is cut off or misspelt; ask the shop for another";

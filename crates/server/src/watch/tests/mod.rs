@@ -3,6 +3,7 @@
 //! be run again with a restart between every two steps, and must come out the same.
 
 mod clocks;
+mod observed;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use duly_engine::time::{Span, Time};
 use super::bookmark::Bookmark;
 use super::row::Row;
 use super::watcher::{Act, Query, Watcher};
-use crate::config::{Watch, WatchDue, WatchStart};
+use crate::config::{Watch, WatchDue, WatchReport, WatchStart};
 use crate::database::Value;
 use crate::metrics::{Trouble, WatchFigures};
 use crate::units::{instant, time_zone};
@@ -33,6 +34,8 @@ struct Order {
     created: String,
     due: Option<String>,
     status: &'static str,
+    is_paid: bool,
+    changed: Option<String>,
 }
 
 /// Everything there is.
@@ -72,6 +75,7 @@ pub(super) fn rules() -> Watch {
         reconcile: Span::from_mins(1),
         max_per_minute: 1_000,
         allow_scan: false,
+        report: WatchReport::default(),
     }
 }
 
@@ -129,7 +133,14 @@ impl World {
     /// A row with this time of creation becomes visible.
     fn row(&mut self, key: i64, created: &str) {
         let created = created.to_owned();
-        self.orders.push(Order { key, created, due: None, status: "unpaid" });
+        self.orders.push(Order {
+            key,
+            created,
+            due: None,
+            status: "unpaid",
+            is_paid: false,
+            changed: None,
+        });
     }
 
     fn set(&mut self, key: i64, status: &'static str) {
@@ -423,6 +434,9 @@ fn row(order: &Order) -> Row {
         due: order.due.as_deref().map(text).or(Some(Value::Null)),
         is_open: order.status == "unpaid",
         outcome: Some(text(order.status)),
+        is_cancelled: order.status == "cancelled",
+        is_paid: order.is_paid || order.status == "paid",
+        changed: order.changed.as_deref().map(text),
     }
 }
 

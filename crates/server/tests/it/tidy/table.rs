@@ -31,15 +31,28 @@ pub(super) const GROUND: [&str; 6] = ["clock", "config", "log", "metrics", "poli
 /// driver, everybody else asks through `Handle`. The command line starts the server or the demonstration
 /// and otherwise speaks HTTP through `client`, as the demonstration shop does. A connection to
 /// somebody's database (`database`) knows none of those who ask it.
-pub(super) const SERVER: [(&str, &[&str]); 21] = [
+pub(super) const SERVER: [(&str, &[&str]); 22] = [
     ("main", &["cli"]),
     ("cli", &["run", "demo", "client"]),
-    ("run", &["listen", "deliver", "watch", "outbox", "dashboard", "handle", "driver"]),
-    ("listen", &["handle"]),
+    (
+        "run",
+        &[
+            "listen",
+            "deliver",
+            "watch",
+            "outbox",
+            "dashboard",
+            "handle",
+            "driver",
+            "reconciliation",
+        ],
+    ),
+    ("listen", &["handle", "reconciliation"]),
     ("deliver", &["handle", "database"]),
-    ("watch", &["handle", "database", "note"]),
+    ("watch", &["handle", "database", "note", "reconciliation"]),
     ("outbox", &["database", "note"]),
     ("note", &[]),
+    ("reconciliation", &[]),
     ("database", &[]),
     ("demo", &["client"]),
     ("client", &[]),
