@@ -297,7 +297,11 @@ fn cases(report: &Value, output: Output) -> String {
             ]);
         }
     }
-    if rows == 0 { String::new() } else { format!("\n{}", table.render(output)) }
+    if rows == 0 {
+        return String::new();
+    }
+    let legend = "(CLOSED and PAID are from the due time on; ? is seen between two looks, not told by the table)";
+    format!("\n{}{}\n", table.render(output), output.paint(legend, Tone::Faint))
 }
 
 /// What this report cannot tell, and why.
@@ -386,6 +390,7 @@ What Duly would have done
 
 KEY  TODAY                    DUE                          CLOSED  PAID    DULY
 42   cancelled although paid  2026-11-22 11:30:00.000 UTC  +41s ?  +39s ?  cancelled
+(CLOSED and PAID are from the due time on; ? is seen between two looks, not told by the table)
 ";
         assert_eq!(told(&answer, Output::plain()), expected);
         let acts = json!({"watch": {"name": "orders", "mode": "act"}, "report": null});

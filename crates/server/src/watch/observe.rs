@@ -56,7 +56,8 @@ impl Followed {
         let mut observed = self.observed.clone();
         observed.until = now;
         let open = || self.trails.iter().filter(|(_, (trail, _))| trail.is_open());
-        let is_overdue = |trail: &Trail| trail.due() <= now;
+        // One that has just become due is overdue once a look has found it open.
+        let is_overdue = |trail: &Trail| trail.due() <= now && trail.instead().is_some();
         let mut overdue = Overdue::default();
         let mut first: BTreeSet<(Time, &Key)> = BTreeSet::new();
         for (key, (trail, _)) in open().filter(|(_, (trail, _))| is_overdue(trail)) {
