@@ -5,19 +5,22 @@ The shop is a table in a private MariaDB; this suite is its customers and its cr
 without looking twice, as they do. Everything that it does to a row it writes down, so it knows what
 became of each, when, and what would have been right. Duly watches with a user that may only read. One
 table tells when a row was changed and keeps its payments apart; the other has nothing but a status.
+The same in short on PostgreSQL and SQLite.
 Then `duly reconcile`: what differs between table and deadlines is said first and put right on demand.
 """
 
 import datetime
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from zoneinfo import ZoneInfo
 
 from blackbox import Suite, instant, now_ms, until
-from peers.database import USER, Mariadb, Session
+from peers.database import USER, Mariadb, Postgres, Session
 
 DELAY = 4_000
 """An order is due so long after it was placed, in milliseconds."""
@@ -32,7 +35,7 @@ PLANS = ("late", "in_time", "early", "race", "paid_late", "after", "open", "gone
 def main():
     named = sys.argv[2:]
     with Suite("shadow", floor=1 if named else 600) as suite:
-        for part in (beside_a_cron, reconcile):
+        for part in (beside_a_cron, elsewhere, reconcile):
             if not named or part.__name__ in named:
                 print(part.__name__, flush=True)
                 part(suite)
@@ -320,6 +323,80 @@ def beside_a_cron(suite):
     database.stop()
 
 
+def elsewhere(suite):
+    """PostgreSQL and SQLite: payments in a table of their own, and columns of several kinds of time."""
+    postgres = Postgres()
+    suite.to_stop.append(postgres)
+    postgres.make()
+    path = suite.path("elsewhere.db")
+    sqlite = sqlite3.connect(path, isolation_level=None)
+    sqlite.execute("PRAGMA journal_mode = WAL")
+    berlin = lambda ms: f"{datetime.datetime.fromtimestamp(ms / 1000, ZoneInfo('Europe/Berlin')):%Y-%m-%d %H:%M:%S.%f}"
+    # Who runs a statement; its dsn; the types of when a row was created, is due and was changed; and how
+    # each is written.
+    shops = {
+        "postgres": (postgres.run, postgres.dsn(), ("TIMESTAMPTZ", "TIMESTAMP", "TIMESTAMPTZ"),
+                     (lambda ms: text(ms) + "+00", berlin, lambda ms: text(ms) + "+00")),
+        "sqlite": (sqlite.execute, f"sqlite://{path}", ("INTEGER", "TEXT", "INTEGER"), (str, berlin, str)),
+    }
+    config = '[journal]\nsegment_size = "1MiB"\n'
+    for name, (run, dsn, types, _) in shops.items():
+        run(f"CREATE TABLE orders (id BIGINT PRIMARY KEY, created {types[0]}, due {types[1]},"
+            f" status VARCHAR(20), changed {types[2]})")
+        run("CREATE INDEX open_orders ON orders (status, created)")
+        run("CREATE TABLE payments (order_id BIGINT PRIMARY KEY)")
+        if name == "postgres":
+            run(f"GRANT SELECT ON orders, payments TO {USER}")
+        config += f"""
+[databases.{name}]
+dsn = "{dsn}"
+[watches.{name}]
+database = "{name}"
+table = "orders"
+key = "id"
+created = "created"
+due = "due"
+open = "status = 'unpaid'"
+outcome = "status"
+time_zone = "Europe/Berlin"
+period = "500ms"
+[watches.{name}.report]
+cancelled = "status = 'cancelled'"
+paid = "EXISTS (SELECT 1 FROM payments WHERE payments.order_id = orders.id)"
+changed = "changed"
+"""
+    server = suite.server("elsewhere", config)
+    due, cancelled = now_ms() + 4_000, {}
+    with server.client() as client:
+        for name, (run, _, _, written) in shops.items():
+            created = now_ms()
+            for number in (1, 2, 3):
+                run(f"INSERT INTO orders VALUES ({number}, '{written[0](created)}', '{written[1](due)}',"
+                    f" 'unpaid', NULL)")
+        for name in shops:
+            until(lambda: client.read(name, 3), f"{name}: they have deadlines")
+            suite.equal(instant(client.read(name, 3)["due"]), due, f"{name}: due in its own zone")
+        time.sleep(max(0, due + 1_000 - now_ms()) / 1000)
+        for name, (run, _, _, written) in shops.items():
+            cancelled[name] = stamp()
+            run("INSERT INTO payments VALUES (1)")
+            run(f"UPDATE orders SET status = 'cancelled', changed = '{written[2](cancelled[name])}' WHERE id < 3")
+        for name in shops:
+            report = lambda: client.get(f"/v1/watches/{name}")["report"]
+            until(lambda: report()["others"]["cancelled_late"] == 1, f"{name}: one was cancelled late")
+            said = report()
+            rows = {fate: [(row["key"], row["late_ms"]) for row in rows] for fate, rows in said["rows"].items()}
+            late = cancelled[name] - due
+            suite.equal(rows["cancelled_late"], [("2", late)], f"{name}: cancelled late")
+            suite.equal(rows["cancelled_although_paid"], [("1", late)], f"{name}: although paid")
+            suite.equal([key for key, _ in rows["overdue"]], ["3"], f"{name}: still open")
+            suite.equal(said["instead"]["cancelled"], 3, f"{name}: what Duly would have done")
+            suite.equal(said["late"]["told"], 1, f"{name}: told by the column")
+    server.stop()
+    sqlite.close()
+    postgres.stop()
+
+
 def duly(suite, server, *words, status=0):
     """What a command says."""
     url = f"http://127.0.0.1:{server.port}"
@@ -355,7 +432,6 @@ def spoken(suite, server, client, shops):
 
 def reconcile(suite):
     """What differs is said first, and put right when it is asked for."""
-    import sqlite3
     path = suite.path("reconcile.db")
     shop = sqlite3.connect(path, isolation_level=None)
     shop.executescript(

@@ -275,11 +275,12 @@ fn cases(report: &Value, output: Output) -> String {
     ];
     let headings = ["KEY", "TODAY", "DUE", "CLOSED", "PAID", "DULY"];
     let mut table = Table::new(&headings, &[]);
-    let mut rows = 0;
+    let (mut rows, mut is_cut) = (0, false);
     for (kind, what) in kinds {
         let named = report["rows"][kind].as_array().map_or(&[][..], Vec::as_slice);
         let mut named: Vec<&Value> = named.iter().collect();
         named.sort_by_key(|case| std::cmp::Reverse(case["late_ms"].as_i64()));
+        is_cut |= named.len() > SHOWN;
         for case in named.into_iter().take(SHOWN) {
             rows += 1;
             let due = instant(case, "/due").unwrap_or(Time::ZERO);
@@ -301,7 +302,12 @@ fn cases(report: &Value, output: Output) -> String {
         return String::new();
     }
     let legend = "(CLOSED and PAID are from the due time on; ? is seen between two looks, not told by the table)";
-    format!("\n{}{}\n", table.render(output), output.paint(legend, Tone::Faint))
+    let mut text = format!("\n{}{}\n", table.render(output), output.paint(legend, Tone::Faint));
+    if is_cut {
+        let more = "(at most ten of each kind are shown, with --json a hundred)";
+        text = format!("{text}{}\n", output.paint(more, Tone::Faint));
+    }
+    text
 }
 
 /// What this report cannot tell, and why.

@@ -481,6 +481,21 @@ steps = ["UPDATE orders SET status='cancelled' WHERE id=:key AND status='unpaid'
             ("status = 'unpaid'", "a = 'b", "10: watches.shop-orders.open: has a quote"),
             ("status = 'unpaid'", "1; DROP", "10: watches.shop-orders.open: is more than"),
             ("status = 'unpaid'", "a -- b", "10: watches.shop-orders.open: has a comment"),
+            (
+                "[watches.shop-orders.action.sql]",
+                "report.paid = \"a) OR (b\"\n[watches.shop-orders.action.sql]",
+                "12: watches.shop-orders.report.paid: closes a parenthesis",
+            ),
+            (
+                "[watches.shop-orders.action.sql]",
+                "report.changed = \"\"\n[watches.shop-orders.action.sql]",
+                "12: watches.shop-orders.report.changed: is empty",
+            ),
+            (
+                "[watches.shop-orders.action.sql]",
+                "report.refunded = \"x\"\n[watches.shop-orders.action.sql]",
+                "12: watches.shop-orders.report.refunded: unknown field",
+            ),
             (".action.sql]", ".action]", "13: watches.shop-orders.action.steps: unknown field"),
         ];
         for (was, instead, expected) in cases {
