@@ -12,6 +12,7 @@ Then `duly reconcile`: what differs between table and deadlines is said first an
 import datetime
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -35,10 +36,15 @@ PLANS = ("late", "in_time", "early", "race", "paid_late", "after", "open", "gone
 def main():
     named = sys.argv[2:]
     with Suite("shadow", floor=1 if named else 600) as suite:
+        # The example takes its time, and the others need not wait for it.
+        example = Example(suite) if not named or "example" in named else None
         for part in (beside_a_cron, elsewhere, reconcile):
             if not named or part.__name__ in named:
                 print(part.__name__, flush=True)
                 part(suite)
+        if example is not None:
+            print("example", flush=True)
+            example.check(suite)
 
 
 def text(ms):
@@ -51,6 +57,36 @@ def stamp():
     """Now, and never a whole second: a column that shows one may have cut something off."""
     now = now_ms()
     return now + 1 if now % 1000 == 0 else now
+
+
+class Example:
+    """`examples/shadow/run`, at a pace for the impatient."""
+
+    def __init__(self, suite):
+        folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "examples", "shadow")
+        line = [os.path.join(folder, "run"), "--duly", suite.binary]
+        line += ["--within", "3", "--cron", "4", "--every", "0.2", "--for", "15"]
+        self.process = subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        suite.to_stop.append(self)
+
+    def check(self, suite):
+        """It guessed right, saw a cron that was late, and printed a report."""
+        said, _ = self.process.communicate(timeout=60)
+        print(said, flush=True)
+        suite.equal(self.process.returncode, 0, "how the example ended")
+        for words in ("cancelled = \"`status` IN ('cancelled')\"", "paid = \"`paid_at` IS NOT NULL\"",
+                      "changed = \"updated_at\"", "shop-orders  observed since", "What Duly would have done"):
+            suite.check(words in said, f"{words!r} is not in what it said")
+        for what in ("cancelled, when due or later", "paid in time", "cancelled at their due time"):
+            found = re.search(rf"^  (\d+) +{what}", said, re.MULTILINE)
+            suite.check(found and int(found[1]) > 0, f"{what}: {found and found[0]!r}")
+
+    def stop(self):
+        """Has it take everything down that it has started."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(20)
 
 
 class Shop:
