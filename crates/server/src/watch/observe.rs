@@ -33,6 +33,8 @@ pub(super) struct Followed {
     next: BTreeSet<(Time, Key)>,
     /// The next round is not before this.
     at: Time,
+    /// Looks that saw any of them: when that has changed, so may have the account.
+    looks: u64,
 }
 
 impl Followed {
@@ -48,6 +50,7 @@ impl Followed {
             trails: BTreeMap::new(),
             next: BTreeSet::new(),
             at: Time::ZERO,
+            looks: 0,
         }
     }
 
@@ -175,6 +178,7 @@ impl Watcher {
         rows: &[Row],
     ) {
         let Some(mut followed) = self.followed.take() else { return };
+        followed.looks += 1;
         let pace = (self.rules.period, self.rules.reconcile);
         let looked = (self.asked_at, now);
         let mut gone: BTreeSet<&Key> = keys.into_iter().collect();
@@ -200,6 +204,11 @@ impl Watcher {
         let changed = row.changed.as_ref();
         let changed = changed.and_then(|value| stamp::read(value, &self.zones.changed).ok());
         Some(Seen::Closed { cancelled: row.is_cancelled, paid: row.is_paid, changed })
+    }
+
+    /// Looks that may have changed what has been observed.
+    pub(super) fn looks(&self) -> u64 {
+        self.followed.as_ref().map_or(0, |followed| followed.looks)
     }
 
     /// What has been observed up to now; none of a watch that acts or has not begun.

@@ -191,21 +191,23 @@ impl Task {
     }
 }
 
-/// When the account of a watch that only observes was last told, and to whom.
+/// When the account of a watch that only observes was last told.
 #[derive(Debug, Default)]
 struct Account {
     shown: Time,
+    looks: u64,
     logged: Option<Time>,
 }
 
 impl Account {
     /// Shows it to whoever asks, and says it in the log once an hour.
     fn tell(&mut self, name: &QueueName, watcher: &Watcher, metrics: &Metrics, now: Time) {
-        if now.since(self.shown) < SHOWN_EVERY && now >= self.shown {
+        // A clock that is moved by hand may stand still while much is seen.
+        if now.since(self.shown) < SHOWN_EVERY && watcher.looks() == self.looks {
             return;
         }
         let Some(observed) = watcher.observed(now) else { return };
-        self.shown = now;
+        (self.shown, self.looks) = (now, watcher.looks());
         let logged = *self.logged.get_or_insert(now);
         if now.since(logged) >= LOGGED_EVERY {
             self.logged = Some(now);
