@@ -38,7 +38,7 @@ def main():
     with Suite("shadow", floor=1 if named else 600) as suite:
         # The example takes its time, and the others need not wait for it.
         example = Example(suite) if not named or "example" in named else None
-        for part in (beside_a_cron, elsewhere, reconcile):
+        for part in (beside_a_cron, elsewhere, hourly, reconcile):
             if not named or part.__name__ in named:
                 print(part.__name__, flush=True)
                 part(suite)
@@ -431,6 +431,53 @@ changed = "changed"
     server.stop()
     sqlite.close()
     postgres.stop()
+
+
+def hourly(suite):
+    """The log has the account every hour."""
+    path = suite.path("hourly.db")
+    shop = sqlite3.connect(path, isolation_level=None)
+    shop.executescript(
+        "PRAGMA journal_mode = WAL;"
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, created INTEGER NOT NULL, status TEXT NOT NULL);"
+        "CREATE INDEX open_orders ON orders (status, created);")
+    server = suite.server("hourly", f"""
+[databases.shop]
+dsn = "sqlite://{path}"
+[journal]
+segment_size = "1MiB"
+[watches.orders]
+database = "shop"
+table = "orders"
+key = "id"
+created = "created"
+delay = "10m"
+open = "status = 'unpaid'"
+""", args=["--clock", "manual"])
+    with server.client() as client:
+        def advance(by):
+            return instant(client.ask("POST", "/v1/clock/advance", {"by": by})["clock"]["now"])
+
+        def comes(condition, what):
+            """Waits for it while time goes on, a second at a time."""
+            until(lambda: advance("1s") and condition(), what)
+
+        shop.execute("INSERT INTO orders VALUES (1, ?, 'unpaid')", (advance("1s"),))
+        comes(lambda: client.read("orders", 1), "it has a deadline")
+        others = lambda: client.get("/v1/watches/orders")["report"]["others"]
+        advance("11m")
+        comes(lambda: others()["overdue"] == 1, "it is overdue")
+        shop.execute("UPDATE orders SET status = 'shut'")
+        comes(lambda: others()["closed_late"] == 1, "it was closed")
+        told = lambda: server.said().count("what a watch has observed")
+        suite.equal(told(), 0, "nothing is told before the hour is over")
+        advance("50m")
+        comes(lambda: told() == 1, "it is told when the hour is over")
+        suite.check("late_worst" in server.said(), "with how late it was")
+        said = duly(suite, server, "watch", "report")
+        suite.check("It was not told which closed rows were cancelled" in said, said)
+    server.stop()
+    shop.close()
 
 
 def duly(suite, server, *words, status=0):
