@@ -283,10 +283,11 @@ def ends(suite, what, line, wanted, status, env=None, user=None):
 def starts(suite, running):
     """Starts that must fail."""
     http = f"127.0.0.1:{free_port()}"
-    serve = lambda data, *rest: ["serve", "--data", data, "--http", http, *rest]
+    serve = lambda data, *rest: ["serve", "--data", data, "--http", http, "--redis", "off", *rest]
     ends(suite, "a second server on the same directory", serve(running.data), [running.data],
          75)
-    taken = ["serve", "--data", suite.path("other"), "--http", f"127.0.0.1:{running.port}"]
+    taken = ["serve", "--data", suite.path("other"), "--http", f"127.0.0.1:{running.port}",
+             "--redis", "off"]
     ends(suite, "a port in use", taken, [running.port], 75)
     file = suite.path("file")
     with open(file, "w", encoding="utf-8") as out:
@@ -328,7 +329,7 @@ def configurations(suite):
         with open(file, "w", encoding="utf-8") as out:
             out.write(text)
         data = suite.path(f"never{number}")
-        start = ["serve", "--data", data, "--config", file]
+        start = ["serve", "--data", data, "--config", file, "--redis", "off"]
         if "listen" not in text:
             start += ["--http", f"127.0.0.1:{free_port()}"]
         ends(suite, f"configuration {text!r}", start, [f"{file}:{line}", key], 78)

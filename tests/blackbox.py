@@ -144,17 +144,23 @@ class Suite:
 class Server:
     """One server process over one directory; may be killed and started again."""
 
-    def __init__(self, suite, data, config=None, env=None, args=(), command="serve", wait=True):
+    def __init__(self, suite, data, config=None, env=None, args=(), command="serve", wait=True,
+                 redis=False):
         self.suite, self.data, self.config = suite, data, config
         self.env, self.args, self.command, self.wait = env or {}, list(args), command, wait
         self.log = f"{data}.log"
         self.process, self.port = None, None
+        self.speaks_redis, self.redis = redis, None
 
-    def start(self, port=None):
-        """Starts it on a new port, unless one is given, and waits until it says it is ready."""
+    def start(self, port=None, redis=None):
+        """Starts it on new ports, unless they are given, and waits until it says it is ready."""
         self.port = port or free_port()
         line = [self.suite.binary, self.command, "--data", self.data]
         line += ["--http", f"127.0.0.1:{self.port}"]
+        if self.command == "serve":
+            if self.speaks_redis:
+                self.redis = redis or free_port()
+            line += ["--redis", f"127.0.0.1:{self.redis}" if self.redis else "off"]
         if self.config:
             line += ["--config", self.config]
         with open(self.log, "ab") as log:

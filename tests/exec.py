@@ -719,7 +719,7 @@ def bad_settings(suite, place):
         key = key if IS_ROOT else "exec.c."
         file = place.write("bad.toml", place.configuration({"c": settings}))
         said = subprocess.run(
-            [suite.binary, "serve", "--data", suite.path("bad"), "--http", "off", "--config", file],
+            [suite.binary, "serve", "--data", suite.path("bad"), "--http", "off", "--redis", "off", "--config", file],
             capture_output=True, text=True, check=False, timeout=60,
         )
         suite.check(said.returncode == 78 and key in said.stderr + said.stdout,

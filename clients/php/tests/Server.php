@@ -42,7 +42,7 @@ final class Server
         file_put_contents("{$this->directory}/duly.toml", implode("\n", $config));
         $this->supervisor = new Started(
             ['sh', '-c', self::SUPERVISOR, 'supervisor', $binary, 'serve', '--data', "{$this->directory}/data",
-                '--http', "127.0.0.1:{$this->port}", '--clock', 'manual', '--config', "{$this->directory}/duly.toml"],
+                '--http', "127.0.0.1:{$this->port}", '--redis', 'off', '--clock', 'manual', '--config', "{$this->directory}/duly.toml"],
             "{$this->directory}/server.log",
             ['PID_FILE' => $this->pidFile(), 'DULY_JOURNAL_SEGMENT_SIZE' => '1MiB']
         );

@@ -28,6 +28,7 @@ use crate::deliver::{self, DeliverSettings, Deliverers, Guard};
 use crate::driver::open::{self, StoreSettings};
 use crate::handle::Handle;
 use crate::listen::http::{self, HttpSettings, Secrets};
+use crate::listen::redis;
 use crate::metrics::Metrics;
 use crate::outbox::{Outboxes, Perform};
 use crate::reconciliation::Desks;
@@ -107,6 +108,8 @@ pub struct Server {
     handle: Handle,
     /// Where HTTP is listened to, with the port that was really taken.
     http: Option<SocketAddr>,
+    /// Where the Redis protocol is spoken.
+    redis: Option<SocketAddr>,
     /// The same for watch links alone.
     public: Option<SocketAddr>,
     stopping: watch::Sender<bool>,
@@ -121,6 +124,7 @@ impl Server {
     /// Starts everything.
     pub async fn start(settings: Settings, beside: Option<axum::Router>) -> anyhow::Result<Server> {
         let listener = listener_of(settings.http).await?;
+        let redis_listener = listener_of(settings.redis.listen).await?;
         let public_listener = listener_of(settings.public).await?;
         let metrics = Metrics::default();
         let running = open::open(
@@ -166,6 +170,7 @@ impl Server {
         let mut server = Server {
             handle,
             http: None,
+            redis: None,
             public: None,
             stopping,
             listening: Vec::new(),
@@ -186,6 +191,16 @@ impl Server {
             },
             metrics,
         );
+        if let Some(listener) = redis_listener {
+            let address = listener.local_addr().context("the listener has no address")?;
+            let (handle, stopping) = (server.handle.clone(), stopped.clone());
+            let redis = settings.redis.clone();
+            server.listening.push(tokio::spawn(async move {
+                redis::serve(listener, handle, &redis, stopping).await;
+            }));
+            server.redis = Some(address);
+            tracing::info!(redis = %address, "listening");
+        }
         if let Some(listener) = listener {
             let address = listener.local_addr().context("the listener has no address")?;
             let router = beside.into_iter().fold(routers.api, axum::Router::merge);
@@ -206,6 +221,11 @@ impl Server {
     /// Where HTTP is listened to.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http
+    }
+
+    /// Where the Redis protocol is spoken.
+    pub fn redis(&self) -> Option<SocketAddr> {
+        self.redis
     }
 
     /// Where watch links alone are served.

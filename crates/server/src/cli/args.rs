@@ -24,7 +24,7 @@ const TEMPLATE: &str = "{about}\n\n{before-help}{usage-heading} {usage}\n\n{all-
     help_template = TEMPLATE,
     before_help = "Examples:
   duly demo                                     a small shop to try it on, in your browser
-  duly serve                                    the server, on 127.0.0.1:7830
+  duly serve                                    the server, on 127.0.0.1:7830 and :7831
   duly schedule orders 42 --after 30m           order 42 must be paid within 30 minutes
   duly settle orders 42 paid                    it was paid in time
   duly list orders --state pending              what is still open, earliest first",
@@ -190,6 +190,9 @@ pub(super) struct Serve {
     /// Where the HTTP API listens, or "off" [default: 127.0.0.1:7830].
     #[arg(long, value_name = "ADDRESS")]
     pub(super) http: Option<String>,
+    /// Where the Redis protocol is spoken, or "off" [default: 127.0.0.1:7831].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) redis: Option<String>,
     /// Where watch links alone are served, also to other machines [default: off].
     #[arg(long, value_name = "ADDRESS")]
     pub(super) public: Option<String>,

@@ -70,7 +70,9 @@ impl Exit {
     /// What a person can do about a server that did not start or could not go on.
     pub(super) fn hint(self) -> Option<&'static str> {
         match self {
-            Exit::Taken => Some("is another `duly` running? --data and --http choose other places"),
+            Exit::Taken => {
+                Some("is another `duly` running? --data, --http and --redis choose other places")
+            }
             Exit::NotPermitted => Some("look at the owner and the mode of the directory"),
             Exit::CannotCreate => Some("--data names the directory to use"),
             Exit::BadConfig => Some("`duly config` prints every key with its meaning"),

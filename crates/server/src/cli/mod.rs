@@ -60,6 +60,7 @@ fn serve(args: &Serve, environment: &Environment) -> ExitCode {
     let flags = [
         flag("--data", "data", args.data.as_deref()),
         flag("--http", "http.listen", args.http.as_deref()),
+        flag("--redis", "redis.listen", args.redis.as_deref()),
         flag("--public", "http.public", args.public.as_deref()),
         flag("--clock", "clock.source", args.clock.as_deref()),
     ];

@@ -10,6 +10,7 @@ mod dsn;
 mod environment;
 mod exec;
 mod publish;
+mod redis;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use exec::{ExecAction, ExecLimits};
 pub use publish::{
     AmqpDestination, PublishAction, PublishDestination, RedisDestination, RedisEntry,
 };
+pub use redis::Redis;
 pub use watches::{Watch, WatchDue, WatchReport, WatchStart};
 
 use document::{Document, Override};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub public: Option<SocketAddr>,
     /// Streams that one address may hold open there.
     pub public_streams: usize,
+    /// How the Redis protocol is spoken.
+    pub redis: Redis,
     /// How watch links are signed and written.
     pub links: Links,
     /// So much of what has happened lately is kept in memory for those who listen, in bytes.
@@ -245,6 +249,7 @@ impl Default for Settings {
             http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7830))),
             public: None,
             public_streams: 64,
+            redis: Redis::default(),
             links: Links::default(),
             events_keep: 32 << 20,
             clock: ClockSource::Machine,
@@ -298,11 +303,14 @@ pub struct Flag {
 }
 
 /// The keys that the environment may set, and whether a number or a truth value may stand there.
-const SCALARS: [(&str, bool); 16] = [
+const SCALARS: [(&str, bool); 19] = [
     ("data", false),
     ("http.listen", false),
     ("http.public", false),
     ("http.public_streams", true),
+    ("redis.listen", false),
+    ("redis.strip_prefix", false),
+    ("redis.score", false),
     ("links.public_url", false),
     ("links.secret_file", false),
     ("events.keep", true),

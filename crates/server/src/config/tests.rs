@@ -86,6 +86,7 @@ fn every_key_is_in_the_default_file() {
     for (table, around) in [
         ("", ""),
         ("http", ""),
+        ("redis", ""),
         ("links", ""),
         ("events", ""),
         ("clock", ""),

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer};
 use super::document::Document;
 use super::exec::ExecForm;
 use super::publish::PublishForm;
+use super::redis::RedisForm;
 use super::watches::{self, WatchForm};
 use super::{
     BadConfig, ClockSource, Database, Journal, Links, Log, LogFormat, Outbox, Settings, SqlAction,
@@ -31,6 +32,8 @@ pub(super) struct Typed {
     data: Option<PathBuf>,
     #[serde(default)]
     http: HttpForm,
+    #[serde(default)]
+    redis: RedisForm,
     #[serde(default)]
     links: LinksForm,
     #[serde(default)]
@@ -204,11 +207,11 @@ impl Typed {
         }
         if let Some(listen) = &self.http.listen {
             settings.http =
-                address(listen).map_err(|why| document.complain(&["http", "listen"], why))?;
+                address(listen, 7830).map_err(|why| document.complain(&["http", "listen"], why))?;
         }
         if let Some(public) = &self.http.public {
-            settings.public =
-                any_address(public).map_err(|why| document.complain(&["http", "public"], why))?;
+            settings.public = any_address(public, 7832)
+                .map_err(|why| document.complain(&["http", "public"], why))?;
         }
         if let Some(streams) = self.http.public_streams {
             if !PUBLIC_STREAMS.contains(&streams) {
@@ -217,6 +220,8 @@ impl Typed {
             }
             settings.public_streams = streams;
         }
+        settings.redis =
+            self.redis.mean().map_err(|(key, why)| document.complain(&["redis", key], why))?;
         settings.links =
             self.links.mean().map_err(|(key, why)| document.complain(&["links", key], why))?;
         if let Some(Size(keep)) = self.events.keep {
@@ -453,9 +458,9 @@ impl SqlForm {
     }
 }
 
-/// Where to listen; `off` is nowhere.
-fn address(text: &str) -> Result<Option<SocketAddr>, String> {
-    let Some(address) = any_address(text)? else { return Ok(None) };
+/// Where to listen; `off` is nowhere. The port is the one that is usual there.
+pub(super) fn address(text: &str, port: u16) -> Result<Option<SocketAddr>, String> {
+    let Some(address) = any_address(text, port)? else { return Ok(None) };
     if address.ip().is_loopback() {
         return Ok(Some(address));
     }
@@ -466,13 +471,13 @@ fn address(text: &str) -> Result<Option<SocketAddr>, String> {
 }
 
 /// The same where other machines may come from.
-fn any_address(text: &str) -> Result<Option<SocketAddr>, String> {
+fn any_address(text: &str, port: u16) -> Result<Option<SocketAddr>, String> {
     if text == "off" {
         return Ok(None);
     }
     let written = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     let address = written.as_deref().unwrap_or(text).parse().map_err(|_| {
-        format!("{text:?} is not an address and a port; write 127.0.0.1:7830 or off")
+        format!("{text:?} is not an address and a port; write 127.0.0.1:{port} or off")
     })?;
     Ok(Some(address))
 }

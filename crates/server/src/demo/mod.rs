@@ -56,6 +56,8 @@ pub fn open(
 /// The settings with what an operator of this shop would have written into `duly.toml`.
 fn declared(mut settings: Settings, data: PathBuf, database: PathBuf) -> anyhow::Result<Settings> {
     settings.data = data;
+    // The shop asks over HTTP; the other port stays free for a server of one's own.
+    settings.redis.listen = None;
     // A small shop gets by with small files.
     settings.journal.segment_size = 8 << 20;
     settings.journal.keep = 64 << 20;

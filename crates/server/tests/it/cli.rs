@@ -47,7 +47,7 @@ impl Server {
     /// Starts one on a free port and waits until it says where it listens.
     pub(crate) fn start(name: &str, flags: &[&str]) -> Server {
         let directory = Directory::new(name);
-        let mut process = duly(&["serve", "--http", "127.0.0.1:0"])
+        let mut process = duly(&["serve", "--http", "127.0.0.1:0", "--redis", "off"])
             .args(flags)
             .arg("--data")
             .arg(directory.path("data"))
@@ -325,7 +325,7 @@ fn an_sql_action_that_cannot_be_is_a_wrong_configuration() {
     };
     let check = || said(duly(&["config", "--check"]).arg(&file));
     let serve = || {
-        let mut command = duly(&["serve", "--http", "127.0.0.1:0", "--config"]);
+        let mut command = duly(&["serve", "--http", "127.0.0.1:0", "--redis", "off", "--config"]);
         said(command.arg(&file).arg("--data").arg(&data).env("DULY_LOG_LEVEL", "error"))
     };
     write("UPDATE orders SET id = 1 WHERE id = :kee");
@@ -360,7 +360,8 @@ fn a_start_that_cannot_be_says_why() {
     let server = Server::start("starts", &[]);
     let (data, other) = (server.directory.path("data"), server.directory.path("other"));
     let start = |data: &Path, http: &str| {
-        said(duly(&["serve", "--http", http, "--data"]).arg(data).env("DULY_LOG_LEVEL", "error"))
+        let line = ["serve", "--http", http, "--redis", "off", "--data"];
+        said(duly(&line).arg(data).env("DULY_LOG_LEVEL", "error"))
     };
     let second = start(&data, "127.0.0.1:0");
     assert_eq!(second.status, 75, "{second:?}");

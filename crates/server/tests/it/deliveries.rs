@@ -12,7 +12,7 @@ use std::{fs, process};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use duly::config::{ClockSource, Database, Journal, Settings, SqlAction};
+use duly::config::{ClockSource, Database, Journal, Redis, Settings, SqlAction};
 use duly::run::Server;
 use duly_engine::answer::Answer;
 use duly_engine::command::{Address, Command, Schedule, When};
@@ -110,6 +110,7 @@ impl Place {
         let settings = Settings {
             data: self.folder.join("data"),
             http: Some(([127, 0, 0, 1], 0).into()),
+            redis: Redis { listen: None, ..Redis::default() },
             clock: ClockSource::Manual,
             journal: Journal { segment_size: 1 << 20, ..Settings::default().journal },
             databases: BTreeMap::from([("shop".to_owned(), Database::Sqlite(self.shop()))]),

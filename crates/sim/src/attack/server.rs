@@ -135,7 +135,9 @@ impl Setup {
             Segments::Default => "",
         };
         let data = self.data.display();
-        format!("data = \"{data}\"\n[http]\nlisten = \"127.0.0.1:0\"\n{journal}")
+        format!(
+            "data = \"{data}\"\n[http]\nlisten = \"127.0.0.1:0\"\n[redis]\nlisten = \"off\"\n{journal}"
+        )
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) fn answers(data: &Path, questions: &[String]) -> anyhow::Result<Map<S
     let flags = [
         flag("--data", "data", data),
         flag("--http", "http.listen", "127.0.0.1:0"),
+        flag("--redis", "redis.listen", "off"),
         flag("--clock", "clock.source", "manual"),
     ];
     let settings = "[journal]\nsegment_size = \"1MiB\"\n";

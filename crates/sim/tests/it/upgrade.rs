@@ -37,7 +37,16 @@ impl Copy {
     fn serve(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_duly-sim"));
         command
-            .args(["serve", "--http", "127.0.0.1:0", "--clock", "manual", "--data"])
+            .args([
+                "serve",
+                "--http",
+                "127.0.0.1:0",
+                "--redis",
+                "off",
+                "--clock",
+                "manual",
+                "--data",
+            ])
             .arg(&self.0)
             .env("DULY_LOG_FORMAT", "json")
             .env("DULY_JOURNAL_SEGMENT_SIZE", "1MiB")

@@ -137,7 +137,7 @@ fn log_file(folder: &Path) -> PathBuf {
 fn spawn(program: &Path, folder: &Path, address: SocketAddr) -> anyhow::Result<process::Child> {
     let log = File::create(log_file(folder)).context("cannot write the server's log")?;
     Command::new(program)
-        .args(["serve", "--http"])
+        .args(["serve", "--redis", "off", "--http"])
         .arg(address.to_string())
         .arg("--data")
         .arg(folder.join("data"))

@@ -19,7 +19,7 @@ use super::extract::{InQueue, Json, OfDelivery};
 use super::problem::{BAD_DURATION, BAD_FIELD, Problem};
 use super::refusal;
 use super::reply::{DeadlineReply, LeasedReply, Reply, TouchedReply, ask};
-use super::serve::stopped;
+use crate::listen::stopped;
 use crate::units::WrittenDuration;
 
 /// Longest wait of a lease.

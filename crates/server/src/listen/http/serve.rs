@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::guard::{guard, open};
 use super::hear::hear_out;
+use crate::listen::stopped;
 
 /// Connections at once; more wait in the listener's backlog.
 const CONNECTIONS: u32 = 8_192;
@@ -115,12 +116,6 @@ async fn connection(stream: TcpStream, router: axum::Router, mut stopping: watch
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended badly");
     }
-}
-
-/// Returns when the server stops, or nobody is left who could say so.
-pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone: the server is on its way out.
-    drop(stopping.wait_for(|stopping| *stopping).await);
 }
 
 /// From where a connection comes.

@@ -16,7 +16,7 @@ use hyper::body::Frame;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, interval};
 
-use super::serve::stopped;
+use crate::listen::stopped;
 
 /// The media type of a stream of events.
 pub(super) const MEDIA_TYPE: &str = "text/event-stream";

@@ -5,7 +5,7 @@ use std::ops::Index;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use duly::config::{ClockSource, Settings};
+use duly::config::{ClockSource, Redis, Settings};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -47,6 +47,7 @@ impl Server {
         let mut settings = Settings {
             data: directory.clone(),
             http: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            redis: Redis { listen: None, ..Redis::default() },
             clock: ClockSource::Manual,
             ..Settings::default()
         };

@@ -11,8 +11,8 @@ use duly_engine::command::Address;
 use duly_engine::id::Seq;
 use tokio::sync::{Notify, watch};
 
-use super::super::serve::stopped;
 use crate::handle::Events;
+use crate::listen::stopped;
 
 /// All who watch.
 #[derive(Clone)]
