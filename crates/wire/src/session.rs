@@ -164,12 +164,17 @@ impl Session {
     /// What came of the commands of the last [`Todo::Ask`], in their order, and what time it is.
     pub fn answered(&mut self, answers: Vec<Answer>, now: Time) {
         let mut answers = answers.into_iter();
-        while let Some(turn) = self.line.pop_front() {
+        // Who asks again is the last in the line, and waits for what comes of it.
+        while self.more.is_empty()
+            && let Some(turn) = self.line.pop_front()
+        {
             match turn {
                 Turn::Said(reply) => reply.write(self.client.version, &mut self.said),
                 Turn::Asked { commands, then } => {
                     let mut heard = Heard { answers: answers.by_ref().take(commands), now };
                     let next = then(&mut heard);
+                    // A refusal may have been enough to know the reply.
+                    heard.for_each(drop);
                     self.go_on(next);
                 }
             }

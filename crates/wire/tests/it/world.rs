@@ -1,0 +1,163 @@
+//! A server in miniature: an engine, its journal in memory, and clients without sockets.
+//!
+//! It does what whoever owns a socket does: asks what is to be done, does it, fetches payloads, and
+//! lets those hear who listen. Nothing ever leaves memory here, so that what a look-up wants is
+//! never in an archive.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use duly_engine::announce::{self, Announcement};
+use duly_engine::answer::{Answer, Known};
+use duly_engine::clock::Reading;
+use duly_engine::command::Command;
+use duly_engine::deadline::{Payload, PayloadAt};
+use duly_engine::id::DirectoryId;
+use duly_engine::limits::Limits;
+use duly_engine::time::{Span, Time};
+use duly_engine::{Engine, Storage};
+use duly_wire::{Names, Readers, Score, Session, Settings, Todo};
+
+use crate::show;
+
+/// Sunday 2026-11-22, 12:00 UTC: when every world begins.
+pub(crate) const NOON: Time = Time::from_millis(1_795_348_800_000);
+
+/// The one segment that there is.
+const SEGMENT: u32 = 1;
+
+pub(crate) struct World {
+    engine: Engine,
+    now: Time,
+    journal: Vec<u8>,
+    clients: BTreeMap<String, Session>,
+    /// What others do as soon as a client has been answered something.
+    pub(crate) meanwhile: Vec<Command>,
+    /// Questions and bytes, in the order in which they came.
+    pub(crate) seen: Vec<String>,
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        let mut world = World {
+            engine: Engine::new(DirectoryId(0x5eed), [1, 2], Limits::default()),
+            now: NOON,
+            journal: Vec::new(),
+            clients: BTreeMap::new(),
+            meanwhile: Vec::new(),
+            seen: Vec::new(),
+        };
+        world.engine.open(world.reading());
+        world.finish(&mut []);
+        world
+    }
+
+    fn reading(&self) -> Reading {
+        Reading { wall: self.now, boot: Span::from_millis(self.now.millis()) }
+    }
+
+    /// Lets time pass, and what falls due be noticed.
+    pub(crate) fn tick(&mut self, span: Span) {
+        self.now = self.now.plus(span);
+        self.decide(Vec::new());
+    }
+
+    /// One step of the engine.
+    pub(crate) fn decide(&mut self, commands: Vec<Command>) -> Vec<Answer> {
+        self.engine.begin(self.reading(), Storage::Plenty);
+        while self.engine.due_work() {}
+        let mut answers: Vec<Answer> = commands
+            .into_iter()
+            .map(|command| match self.engine.decide(command.clone(), Known::Unasked) {
+                Answer::LookUp(_) => self.engine.decide(command, Known::Absent),
+                answer => answer,
+            })
+            .collect();
+        while self.engine.hand_out() {}
+        let announced = self.finish(&mut answers);
+        for (name, client) in &mut self.clients {
+            if client.listens() {
+                client.hear(&announced);
+                let said = std::mem::take(client.said());
+                self.seen.extend(show::said(name, &said));
+            }
+        }
+        answers
+    }
+
+    /// Keeps what the step wrote, and fetches what its answers point at.
+    fn finish(&mut self, answers: &mut [Answer]) -> Vec<Announcement> {
+        let step = self.engine.finish();
+        let offset = u32::try_from(self.journal.len()).expect("a test writes little");
+        self.journal.extend_from_slice(&step.facts);
+        self.engine.placed(SEGMENT, offset);
+        for payload in answers.iter_mut().flat_map(Answer::payloads_mut) {
+            if let PayloadAt::Stored(stored) = payload {
+                let stored = stored.placed(SEGMENT, offset);
+                let from = stored.offset as usize;
+                let bytes = self.journal[from..from + stored.bytes as usize].into();
+                *payload = PayloadAt::Here(Payload { kind: stored.kind, bytes });
+            }
+        }
+        announce::read(&step.announced).collect()
+    }
+
+    /// A client's bytes arrive, and all that follows is done.
+    pub(crate) fn receive(&mut self, name: &str, bytes: &[u8]) {
+        let number = self.clients.len() as u64 + 1;
+        let mut client =
+            self.clients.remove(name).unwrap_or_else(|| Session::new(Arc::new(settings()), number));
+        client.receive(bytes);
+        loop {
+            let todo = client.todo();
+            match todo {
+                Todo::Ask(commands) => {
+                    self.seen.extend(commands.iter().map(show::command));
+                    let answers = self.decide(commands);
+                    for command in std::mem::take(&mut self.meanwhile) {
+                        self.seen.push(format!("… {}", show::command(&command)));
+                        self.decide(vec![command]);
+                    }
+                    client.answered(answers, self.now);
+                }
+                Todo::Lease(wait) => {
+                    let command =
+                        Command::Lease { queue: wait.queue, max: wait.max, span: wait.span };
+                    let answer = self.decide(vec![command]).pop();
+                    client.leased(
+                        match answer.expect("a command has an answer") {
+                            Answer::Leased(leased) => Ok(leased),
+                            Answer::Refused(refusal) => Err(refusal),
+                            other => unreachable!("a lease was answered with {other:?}"),
+                        },
+                        self.now,
+                    );
+                }
+                Todo::Send | Todo::Read | Todo::Close => {
+                    let said = std::mem::take(client.said());
+                    self.seen.extend(show::said(name, &said));
+                    if matches!(todo, Todo::Close) {
+                        self.seen.push("hangs up".to_owned());
+                        return;
+                    }
+                    if matches!(todo, Todo::Read) {
+                        self.clients.insert(name.to_owned(), client);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        names: Names::default(),
+        score: Score::Seconds,
+        read: Readers {
+            span: |text| Err(format!("{text} is not read here")),
+            instant: |text| Err(format!("{text} is not read here")),
+            is_json: |bytes| bytes.starts_with(b"{"),
+        },
+    }
+}
