@@ -31,6 +31,8 @@ pub(crate) enum Reply {
     Bulk(Vec<u8>),
     /// The same, shared with whoever keeps it.
     Shared(Arc<[u8]>),
+    /// Text for people, of many lines.
+    Verbatim(String),
     /// Nothing, where text was asked for.
     Nothing,
     /// Nothing, where a list was asked for.
@@ -78,6 +80,13 @@ impl Reply {
             }
             Reply::Bulk(bytes) => bulk(out, bytes),
             Reply::Shared(bytes) => bulk(out, bytes),
+            Reply::Verbatim(text) if is_new => {
+                head(out, b'=', length(text.len() + 4));
+                out.extend_from_slice(b"txt:");
+                out.extend_from_slice(text.as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
+            Reply::Verbatim(text) => bulk(out, text.as_bytes()),
             Reply::Nothing | Reply::NoList if is_new => out.extend_from_slice(b"_\r\n"),
             Reply::Nothing => out.extend_from_slice(b"$-1\r\n"),
             Reply::NoList => out.extend_from_slice(b"*-1\r\n"),
@@ -169,6 +178,7 @@ mod tests {
             (Reply::Nothing, "$-1\r\n", "_\r\n"),
             (Reply::NoList, "*-1\r\n", "_\r\n"),
             (Reply::List(vec![text()]), "*1\r\n$3\r\na\r\n\r\n", "*1\r\n$3\r\na\r\n\r\n"),
+            (Reply::Verbatim("a\n".into()), "$2\r\na\n\r\n", "=6\r\ntxt:a\n\r\n"),
             (Reply::Set(vec![]), "*0\r\n", "~0\r\n"),
             (Reply::Push(vec![]), "*0\r\n", ">0\r\n"),
             (

@@ -31,6 +31,11 @@ impl Ears {
         self.count() > 0
     }
 
+    /// How many channels, and how many patterns.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.channels.len(), self.patterns.len())
+    }
+
     fn count(&self) -> usize {
         self.channels.len() + self.patterns.len()
     }

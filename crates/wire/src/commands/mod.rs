@@ -8,9 +8,13 @@
 #![expect(clippy::unnecessary_wraps, reason = "all rows of the table have functions of one type")]
 
 mod connection;
+mod expiry;
 mod hear;
 mod keys;
+mod nearest;
+mod server;
 mod strings;
+mod together;
 
 use std::sync::Arc;
 
@@ -48,7 +52,6 @@ impl Next {
     }
 
     /// Asks what may lead to another question.
-    #[expect(dead_code, reason = "what compares and sets comes with the next commands")]
     fn ask_first(
         commands: Vec<Command>,
         then: impl FnOnce(&mut Heard<'_>) -> Next + Send + 'static,
@@ -73,6 +76,19 @@ impl No {
     fn not_an_integer() -> No {
         No::err("value is not an integer or out of range")
     }
+
+    fn count(command: &str) -> No {
+        No::err(format!("wrong number of arguments for '{command}' command"))
+    }
+
+    /// A subcommand is not there, or has another number of words.
+    fn subcommand(command: &str, name: &[u8], known: &[&str]) -> No {
+        let name = shown(name);
+        if known.iter().any(|it| it.eq_ignore_ascii_case(&name)) {
+            return No::count(&format!("{command}|{}", name.to_ascii_lowercase()));
+        }
+        No::err(format!("unknown subcommand '{name}'. There are {}", known.join(", ")))
+    }
 }
 
 /// Who talks.
@@ -80,6 +96,8 @@ pub(crate) struct Client {
     pub(crate) settings: Arc<Settings>,
     pub(crate) version: Version,
     pub(crate) ears: Ears,
+    /// A transaction is open: what comes is taken in and not begun.
+    is_in_transaction: bool,
     number: u64,
     name: Vec<u8>,
 }
@@ -87,7 +105,13 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(settings: Arc<Settings>, number: u64) -> Client {
         let (version, ears) = (Version::default(), Ears::default());
-        Client { settings, version, ears, number, name: Vec::new() }
+        let (is_in_transaction, name) = (false, Vec::new());
+        Client { settings, version, ears, is_in_transaction, number, name }
+    }
+
+    /// Its number as it is told.
+    fn id(&self) -> i64 {
+        i64::try_from(self.number).unwrap_or(i64::MAX)
     }
 }
 
@@ -111,6 +135,15 @@ enum Count {
     AtLeast(usize),
 }
 
+impl Count {
+    fn fits(self, words: usize) -> bool {
+        match self {
+            Exactly(count) => words == count,
+            AtLeast(count) => words >= count,
+        }
+    }
+}
+
 /// One command.
 struct Row(&'static str, Count, When, Begin);
 
@@ -121,22 +154,42 @@ use When::{Alone, AlwaysAlone, Gathered};
 const TABLE: &[Row] = &[
     Row("AUTH", AtLeast(2), Alone, connection::auth),
     Row("CLIENT", AtLeast(2), Alone, connection::client),
+    Row("COMMAND", AtLeast(1), Gathered, server::command),
+    Row("CONFIG", AtLeast(2), Gathered, server::config),
+    Row("DBSIZE", Exactly(1), Gathered, keys::dbsize),
     Row("DEL", AtLeast(2), Gathered, keys::del),
+    Row("DISCARD", Exactly(1), Alone, together::discard),
     Row("ECHO", Exactly(2), Gathered, connection::echo),
+    Row("EXEC", Exactly(1), Alone, together::exec),
     Row("EXISTS", AtLeast(2), Gathered, keys::exists),
+    Row("EXPIRE", AtLeast(3), Gathered, expiry::expire),
+    Row("EXPIREAT", AtLeast(3), Gathered, expiry::expireat),
+    Row("EXPIRETIME", Exactly(2), Gathered, expiry::expiretime),
     Row("GET", Exactly(2), Gathered, strings::get),
+    Row("GETDEL", Exactly(2), Gathered, strings::getdel),
     Row("HELLO", AtLeast(1), Alone, connection::hello),
+    Row("INFO", AtLeast(1), Gathered, server::info),
+    Row("MGET", AtLeast(2), Gathered, strings::mget),
+    Row("MULTI", Exactly(1), Alone, together::multi),
+    Row("PEXPIRE", AtLeast(3), Gathered, expiry::pexpire),
+    Row("PEXPIREAT", AtLeast(3), Gathered, expiry::pexpireat),
+    Row("PEXPIRETIME", Exactly(2), Gathered, expiry::pexpiretime),
     Row("PING", AtLeast(1), AlwaysAlone, connection::ping),
     Row("PSETEX", Exactly(4), Gathered, strings::psetex),
     Row("PSUBSCRIBE", AtLeast(2), AlwaysAlone, hear::psubscribe),
+    Row("PTTL", Exactly(2), Gathered, expiry::pttl),
     Row("PUNSUBSCRIBE", AtLeast(1), AlwaysAlone, hear::punsubscribe),
     Row("QUIT", AtLeast(1), AlwaysAlone, connection::quit),
     Row("RESET", Exactly(1), AlwaysAlone, connection::reset),
+    Row("SCAN", AtLeast(2), Gathered, keys::scan),
     Row("SELECT", Exactly(2), Alone, connection::select),
     Row("SET", AtLeast(3), Gathered, strings::set),
     Row("SETEX", Exactly(4), Gathered, strings::setex),
     Row("SETNX", Exactly(3), Gathered, strings::setnx),
     Row("SUBSCRIBE", AtLeast(2), AlwaysAlone, hear::subscribe),
+    Row("TIME", Exactly(1), Gathered, server::time),
+    Row("TTL", Exactly(2), Gathered, expiry::ttl),
+    Row("TYPE", Exactly(2), Gathered, keys::kind),
     Row("UNLINK", AtLeast(2), Gathered, keys::del),
     Row("UNSUBSCRIBE", AtLeast(1), AlwaysAlone, hear::unsubscribe),
 ];
@@ -167,32 +220,36 @@ fn begun(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
     let Some(Row(name, count, when, begin)) = find(words.at(0)) else {
         return Ok(unknown(words));
     };
-    let fits = match *count {
-        Exactly(count) => words.len() == count,
-        AtLeast(count) => words.len() >= count,
-    };
-    let name = || name.to_ascii_lowercase();
-    if !fits {
-        return Err(No::err(format!("wrong number of arguments for '{}' command", name())));
+    if !count.fits(words.len()) {
+        return Err(No::count(&name.to_ascii_lowercase()));
     }
     if *when != AlwaysAlone && client.version == Version::Two && client.ears.listens() {
         return Err(No::err(format!(
             "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
              allowed in this context",
-            name()
+            name.to_ascii_lowercase()
         )));
+    }
+    if together::takes_in(name, client) {
+        return Ok(Next::Say(Reply::Status("QUEUED")));
     }
     begin(words, client)
 }
 
 /// What is no command here. A browser that was led to this port is cut off before it does harm.
 fn unknown(words: &Words<'_>) -> Next {
-    let name = String::from_utf8_lossy(words.at(0));
-    if ["POST", "HOST:"].iter().any(|http| name.eq_ignore_ascii_case(http)) {
+    let name = words.at(0);
+    if [&b"POST"[..], b"HOST:"].iter().any(|http| name.eq_ignore_ascii_case(http)) {
         return Next::Leave(None);
     }
-    let shown: String = name.chars().take(128).collect();
-    Next::Say(Reply::Error(format!("ERR unknown command '{shown}'")))
+    let name = shown(name);
+    let instead = nearest::instead(&name);
+    Next::Say(Reply::Error(format!("ERR unknown command '{name}': {instead}")))
+}
+
+/// A client's own word in an error, as much of it as helps.
+fn shown(word: &[u8]) -> String {
+    String::from_utf8_lossy(word).chars().take(128).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,16 @@
 //! Keys with values: to set one is to schedule, to get one is to read its payload.
 //!
 //! A key that is set is a pending deadline; when it expires it lapses and is gone for these
-//! commands, and the record stays. Setting it again begins its next generation.
+//! commands, and the record stays. Setting it again begins its next generation. What depends on
+//! the old value looks first and then sets over the generation that it saw, and over no other: if
+//! somebody paid, deleted or set it in between, it looks again.
 
-use duly_engine::answer::{Answer, Refusal};
-use duly_engine::command::{Address, Command, IfExists, Schedule, When};
+use std::sync::Arc;
+
+use duly_engine::answer::{Answer, Refusal, SettleResult};
+use duly_engine::command::{Address, Command, IfExists, NewQueue, Schedule, Settle, When};
 use duly_engine::deadline::{Deadline, Payload, PayloadAt, PayloadKind, State};
+use duly_engine::id::{Generation, Outcome};
 use duly_engine::limits::PAYLOAD_BYTES;
 use duly_engine::time::{Span, Time};
 
@@ -15,59 +20,244 @@ use crate::reading::Words;
 use crate::refusal::refused;
 use crate::reply::Reply;
 
-/// `SET key value [NX] [EX s | PX ms | EXAT s | PXAT ms]`
+/// What a key is set to, and under which conditions.
+struct Setting {
+    at: Address,
+    payload: Payload,
+    expiry: Expiry,
+    only: Only,
+    shows_old: bool,
+}
+
+/// When it expires.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expiry {
+    At(When),
+    /// When it did before.
+    Kept,
+}
+
+/// Whether it is set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Only {
+    Always,
+    IfAbsent,
+    IfPresent,
+}
+
+/// `SET key value [NX | XX] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`
 pub(super) fn set(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
-    let mut when = When::Default;
-    let mut if_exists = IfExists::Replace;
+    let (mut expiry, mut only, mut shows_old) = (None, Only::Always, false);
     let mut options = words.from(3);
     while let Some(option) = options.next() {
-        let unit =
-            [("EX", true, 1_000), ("PX", true, 1), ("EXAT", false, 1_000), ("PXAT", false, 1)]
-                .into_iter()
-                .find(|(name, ..)| option.eq_ignore_ascii_case(name.as_bytes()));
-        if let Some((_, is_after, unit)) = unit {
-            let number = options.next().ok_or_else(No::syntax)?;
-            if when != When::Default {
-                return Err(No::syntax());
-            }
-            when = expiry(number, unit, is_after, "set")?;
-        } else if option.eq_ignore_ascii_case(b"NX") {
-            if_exists = IfExists::Renew;
+        let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
+        if is("GET") {
+            shows_old = true;
+        } else if is("NX") && only != Only::IfPresent {
+            only = Only::IfAbsent;
+        } else if is("XX") && only != Only::IfAbsent {
+            only = Only::IfPresent;
+        } else if is("KEEPTTL") && matches!(expiry, None | Some(Asked::Kept)) {
+            expiry = Some(Asked::Kept);
+        } else if let Some(unit) = UNITS.iter().find(|unit| is(unit.name))
+            && expiry.is_none_or(|asked| asked.is_of(unit))
+        {
+            expiry = Some(Asked::At(unit, options.next().ok_or_else(No::syntax)?));
         } else {
             return Err(No::syntax());
         }
     }
-    let schedule = schedule(client, words.at(1), words.at(2), when, if_exists)?;
-    let nothing = if if_exists == IfExists::Renew { Reply::Nothing } else { Reply::OK };
-    Ok(Next::ask(vec![schedule], |heard| match heard.one() {
-        Answer::Scheduled { created: false, .. } => nothing,
+    let expiry = match expiry {
+        None => Expiry::At(When::Default),
+        // There is nothing to keep.
+        Some(Asked::Kept) if only == Only::IfAbsent => Expiry::At(When::Default),
+        Some(Asked::Kept) => Expiry::Kept,
+        Some(Asked::At(unit, number)) => Expiry::At(when(number, unit, "set")?),
+    };
+    let payload = payload(client, words.at(2))?;
+    let setting = Setting { at: address(client, words.at(1))?, payload, expiry, only, shows_old };
+    Ok(match setting.expiry {
+        Expiry::At(when) if only == Only::IfAbsent => set_if_absent(&setting, when),
+        Expiry::At(when) if only == Only::Always && !shows_old => {
+            Next::ask(vec![setting.schedule(when, Seen::Unasked)], |heard| yes(&heard.one()))
+        }
+        _ => look_first(Arc::new(setting)),
+    })
+}
+
+/// What a `SET` says about expiry.
+#[derive(Clone, Copy)]
+enum Asked<'a> {
+    Kept,
+    At(&'static Unit, &'a [u8]),
+}
+
+impl Asked<'_> {
+    /// Saying it twice in the same unit is allowed, as in Redis: the later counts.
+    fn is_of(self, unit: &Unit) -> bool {
+        matches!(self, Asked::At(before, _) if before.name == unit.name)
+    }
+}
+
+/// How an expiry is counted.
+struct Unit {
+    name: &'static str,
+    ms: u64,
+    /// From now, or from 1970.
+    is_after: bool,
+}
+
+const SECONDS: Unit = Unit { name: "EX", ms: 1_000, is_after: true };
+const MILLISECONDS: Unit = Unit { name: "PX", ms: 1, is_after: true };
+const UNITS: [Unit; 4] = [
+    SECONDS,
+    MILLISECONDS,
+    Unit { name: "EXAT", ms: 1_000, is_after: false },
+    Unit { name: "PXAT", ms: 1, is_after: false },
+];
+
+/// When it expires, or why that is no expiry.
+fn when(word: &[u8], unit: &Unit, command: &str) -> Result<When, No> {
+    let number = number::integer(word).ok_or_else(No::not_an_integer)?;
+    let ms = u64::try_from(number).ok().filter(|number| *number > 0);
+    let ms = ms.and_then(|number| number.checked_mul(unit.ms));
+    let ms = ms.filter(|ms| i64::try_from(*ms).is_ok());
+    let ms = ms.ok_or_else(|| No::err(format!("invalid expire time in '{command}' command")))?;
+    Ok(if unit.is_after {
+        When::After(Span::from_millis(ms))
+    } else {
+        When::Due(Time::from_millis(ms))
+    })
+}
+
+/// What was there at the last look.
+#[derive(Clone, Copy)]
+enum Seen {
+    /// Nobody has looked, and nobody has to.
+    Unasked,
+    Nothing,
+    Pending(Generation),
+}
+
+impl Setting {
+    /// What is to be done to set it, if what was seen is still there.
+    fn schedule(&self, when: When, seen: Seen) -> Command {
+        let is_absent = self.only == Only::IfAbsent || matches!(seen, Seen::Nothing);
+        Command::Schedule(Schedule {
+            payload: Some(self.payload.clone()),
+            if_exists: if is_absent { IfExists::Renew } else { IfExists::Replace },
+            over: if let Seen::Pending(generation) = seen { Some(generation) } else { None },
+            // A kept expiry may be long past, where lapsing waits.
+            allow_past: self.expiry == Expiry::Kept,
+            // Nobody who sets a key has said that workers will come.
+            creates: NewQueue::Kept,
+            ..Schedule::new(self.at.clone(), when)
+        })
+    }
+}
+
+fn set_if_absent(setting: &Setting, when: When) -> Next {
+    let shows_old = setting.shows_old;
+    Next::ask(vec![setting.schedule(when, Seen::Unasked)], move |heard| match heard.one() {
+        Answer::Scheduled { created: true, .. } if shows_old => Reply::Nothing,
+        Answer::Scheduled { created: true, .. } => Reply::OK,
+        Answer::Scheduled { deadline, .. } => {
+            in_the_way(deadline).map_or_else(|no| no, |old| shown(shows_old, Some(old)))
+        }
         answer => yes(&answer),
-    }))
+    })
+}
+
+/// Looks what is there, then sets over that; if somebody was faster, looks again.
+fn look_first(setting: Arc<Setting>) -> Next {
+    let get = Command::Get(setting.at.clone());
+    Next::ask_first(vec![get], move |heard| {
+        let seen = match pending(heard.one()) {
+            Ok(seen) => seen,
+            Err(refused) => return Next::Say(refused),
+        };
+        if seen.is_none() && setting.only == Only::IfPresent {
+            return Next::Say(Reply::Nothing);
+        }
+        let when = match (setting.expiry, &seen) {
+            (Expiry::At(when), _) => when,
+            (Expiry::Kept, Some(seen)) => When::Due(seen.due),
+            (Expiry::Kept, None) => When::Default,
+        };
+        let there = seen.as_ref().map_or(Seen::Nothing, |seen| Seen::Pending(seen.generation));
+        let schedule = setting.schedule(when, there);
+        Next::ask_first(vec![schedule], move |heard| match heard.one() {
+            Answer::Scheduled { created: true, .. } if setting.shows_old => {
+                Next::Say(shown(true, seen))
+            }
+            Answer::Scheduled { created: true, .. } => Next::Say(Reply::OK),
+            Answer::Scheduled { deadline, .. } => match in_the_way(deadline) {
+                Ok(_) => look_first(setting),
+                Err(no) => Next::Say(no),
+            },
+            Answer::Refused(
+                Refusal::OtherGeneration(_)
+                | Refusal::TooLate(_)
+                | Refusal::AlreadySettled(_)
+                | Refusal::UnknownDeadline,
+            ) if seen.is_some() => look_first(setting),
+            answer => Next::Say(yes(&answer)),
+        })
+    })
+}
+
+/// What kept a key from being set, if it is one that a client can see; else the refusal that a
+/// plain `SET` would get.
+fn in_the_way(deadline: Box<Deadline>) -> Result<Box<Deadline>, Reply> {
+    if deadline.state == State::Pending {
+        Ok(deadline)
+    } else {
+        Err(refused(&Refusal::DeliveryUnderWay(deadline)))
+    }
+}
+
+fn shown(shows_old: bool, old: Option<Box<Deadline>>) -> Reply {
+    old.filter(|_| shows_old).map_or(Reply::Nothing, value)
 }
 
 /// `SETNX key value`
 pub(super) fn setnx(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
-    let schedule = schedule(client, words.at(1), words.at(2), When::Default, IfExists::Renew)?;
-    Ok(Next::ask(vec![schedule], |heard| match heard.one() {
-        Answer::Scheduled { created, .. } => Reply::Integer(i64::from(created)),
+    let setting = Setting {
+        at: address(client, words.at(1))?,
+        payload: payload(client, words.at(2))?,
+        expiry: Expiry::At(When::Default),
+        only: Only::IfAbsent,
+        shows_old: false,
+    };
+    Ok(Next::ask(vec![setting.schedule(When::Default, Seen::Unasked)], |heard| match heard.one() {
+        Answer::Scheduled { created: true, .. } => Reply::Integer(1),
+        Answer::Scheduled { deadline, .. } => {
+            in_the_way(deadline).map_or_else(|no| no, |_| Reply::Integer(0))
+        }
         answer => yes(&answer),
     }))
 }
 
 /// `SETEX key seconds value`
 pub(super) fn setex(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
-    set_after(words, client, 1_000, "setex")
+    set_after(words, client, &SECONDS, "setex")
 }
 
 /// `PSETEX key milliseconds value`
 pub(super) fn psetex(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
-    set_after(words, client, 1, "psetex")
+    set_after(words, client, &MILLISECONDS, "psetex")
 }
 
-fn set_after(words: &Words<'_>, client: &mut Client, unit: u64, name: &str) -> Result<Next, No> {
-    let when = expiry(words.at(2), unit, true, name)?;
-    let schedule = schedule(client, words.at(1), words.at(3), when, IfExists::Replace)?;
-    Ok(Next::ask(vec![schedule], |heard| yes(&heard.one())))
+fn set_after(words: &Words<'_>, client: &Client, unit: &Unit, name: &str) -> Result<Next, No> {
+    let when = when(words.at(2), unit, name)?;
+    let setting = Setting {
+        at: address(client, words.at(1))?,
+        payload: payload(client, words.at(3))?,
+        expiry: Expiry::At(when),
+        only: Only::Always,
+        shows_old: false,
+    };
+    Ok(Next::ask(vec![setting.schedule(when, Seen::Unasked)], |heard| yes(&heard.one())))
 }
 
 /// `GET key`
@@ -79,26 +269,41 @@ pub(super) fn get(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
     }))
 }
 
-fn schedule(
-    client: &Client,
-    key: &[u8],
-    value: &[u8],
-    when: When,
-    if_exists: IfExists,
-) -> Result<Command, No> {
-    let at = address(client, key)?;
-    let payload = Some(payload(client, value)?);
-    let allow_past = false;
-    Ok(Command::Schedule(Schedule { at, when, payload, priority: None, if_exists, allow_past }))
+/// `MGET key…`
+pub(super) fn mget(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
+    let gets = words.from(1).map(|key| Ok(Command::Get(address(client, key)?)));
+    Ok(Next::ask(gets.collect::<Result<_, No>>()?, |heard| {
+        let values: Result<Vec<Reply>, Reply> =
+            heard.map(|answer| Ok(pending(answer)?.map_or(Reply::Nothing, value))).collect();
+        values.map_or_else(|refused| refused, Reply::List)
+    }))
 }
 
-/// When it expires, or why that is no expiry.
-fn expiry(word: &[u8], unit: u64, is_after: bool, command: &str) -> Result<When, No> {
-    let number = number::integer(word).ok_or_else(No::not_an_integer)?;
-    let ms =
-        u64::try_from(number).ok().filter(|number| *number > 0).and_then(|n| n.checked_mul(unit));
-    let ms = ms.ok_or_else(|| No::err(format!("invalid expire time in '{command}' command")))?;
-    Ok(if is_after { When::After(Span::from_millis(ms)) } else { When::Due(Time::from_millis(ms)) })
+/// `GETDEL key`
+pub(super) fn getdel(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
+    let settle = deleted(address(client, words.at(1))?);
+    Ok(Next::ask(vec![settle], |heard| match won(heard.one()) {
+        Ok(deadline) => deadline.map_or(Reply::Nothing, value),
+        Err(refused) => refused,
+    }))
+}
+
+/// To delete a key is to settle it.
+pub(super) fn deleted(at: Address) -> Command {
+    let outcome = Outcome::new("deleted").expect("it is an outcome");
+    Command::Settle(Settle { at, outcome, remember: None, generation: None })
+}
+
+/// The deadline, if this settle was the one that made it.
+pub(super) fn won(answer: Answer) -> Result<Option<Box<Deadline>>, Reply> {
+    match answer {
+        Answer::Settled { result: SettleResult::Settled, deadline } => Ok(Some(deadline)),
+        Answer::Settled { .. }
+        | Answer::Remembered { .. }
+        | Answer::Refused(Refusal::UnknownQueue | Refusal::UnknownDeadline) => Ok(None),
+        Answer::Refused(refusal) => Err(refused(&refusal)),
+        other => unreachable!("a settle was answered with {other:?}"),
+    }
 }
 
 /// The deadline that a key means.
