@@ -114,6 +114,21 @@ impl Engine {
         closed
     }
 
+    /// Target `none`: one that waits is done before its turn, because somebody begins it anew.
+    pub(crate) fn close_this(&mut self, slot: u32) {
+        let live = self.state.live(slot);
+        let (no, id, has_lapsed) = (live.queue, live.id, live.phase != Phase::Pending);
+        let queue = self.state.queue(no);
+        let may_go = queue.policy.target == Target::None
+            && !queue.paused
+            && queue.allowed(self.now) > 0
+            && self.storage < Storage::Full;
+        if may_go && has_lapsed && self.waits(slot) {
+            self.emit(Fact::Delivered { queue: no, id, superseded: false });
+            self.spend(no, 1);
+        }
+    }
+
     /// Leases up to `wanted` deliveries that wait in a queue.
     pub(crate) fn lease(
         &mut self,

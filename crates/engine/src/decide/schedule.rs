@@ -38,6 +38,10 @@ impl Engine {
                 self.born_settled(slot, no, schedule)
             }
             Met::Live(slot) => {
+                if matches!(schedule.if_exists, IfExists::Replace | IfExists::Renew) {
+                    // It may have lapsed in this very step: nobody's delivery is under way.
+                    self.close_this(slot);
+                }
                 let deadline = self.state.view(slot);
                 let hash = self.state.live(slot).home.hash;
                 self.again(no, schedule, deadline, Some(hash))

@@ -86,6 +86,14 @@ impl Reference {
         let (id, generation) = match met {
             None => (None, Generation::FIRST),
             Some(index) => {
+                let begins_anew = matches!(schedule.if_exists, IfExists::Replace | IfExists::Renew);
+                let is_nobodys = self.queues[queue].policy.target == Target::None
+                    && !self.queues[queue].paused
+                    && self.storage < Storage::Full;
+                let has_lapsed = self.deadlines[index].state == State::Lapsed;
+                if begins_anew && is_nobodys && has_lapsed && self.waiting(queue).contains(&index) {
+                    self.finish(index, false);
+                }
                 let existing = self.deadlines[index].clone();
                 let pending = existing.state == State::Pending;
                 let begins = match schedule.if_exists {

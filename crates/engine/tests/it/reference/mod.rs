@@ -326,7 +326,7 @@ impl Reference {
         delivery.token = delivery.token.filter(|_| by_verdict);
     }
 
-    fn finish(&mut self, index: usize, superseded: bool) {
+    pub(crate) fn finish(&mut self, index: usize, superseded: bool) {
         let now = self.now;
         self.let_go(index);
         let totals = self.totals(index);
@@ -340,7 +340,7 @@ impl Reference {
     // Handing out.
 
     /// Who may go now, in order: smaller priority, older due, scheduled first.
-    fn waiting(&self, queue: usize) -> Vec<usize> {
+    pub(crate) fn waiting(&self, queue: usize) -> Vec<usize> {
         let queue = &self.queues[queue];
         let waits = |deadline: &Deadline| match &deadline.delivery {
             Some(delivery) => delivery.next_attempt_at.is_some_and(|at| at <= self.now),
