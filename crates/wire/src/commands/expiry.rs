@@ -10,7 +10,7 @@ use duly_engine::answer::{Answer, Refusal};
 use duly_engine::command::{Address, Command, Extend, ExtendBy};
 use duly_engine::time::{Span, Time};
 
-use super::strings::{address, pending};
+use super::strings::{address, counts, pending};
 use super::{Client, Next, No};
 use crate::number;
 use crate::reading::Words;
@@ -112,7 +112,11 @@ fn change(
     let only = only(words)?;
     let number = number::integer(words.at(2)).ok_or_else(No::not_an_integer)?;
     let bad = || No::err(format!("invalid expire time in '{name}' command"));
-    let by = by(number.checked_mul(unit).ok_or_else(bad)?);
+    let ms = number.checked_mul(unit).ok_or_else(bad)?;
+    let by = by(ms);
+    if matches!(by, ExtendBy::After(_)) && !counts(ms) {
+        return Err(bad());
+    }
     let change = Change { at: address(client, words.at(1))?, by, only };
     Ok(match only {
         Only::Never => Next::Say(Reply::Integer(0)),

@@ -121,7 +121,7 @@ fn when(word: &[u8], unit: &Unit, command: &str) -> Result<When, No> {
     let number = number::integer(word).ok_or_else(No::not_an_integer)?;
     let ms = u64::try_from(number).ok().filter(|number| *number > 0);
     let ms = ms.and_then(|number| number.checked_mul(unit.ms));
-    let ms = ms.filter(|ms| i64::try_from(*ms).is_ok());
+    let ms = ms.filter(|ms| i64::try_from(*ms).is_ok_and(|ms| !unit.is_after || counts(ms)));
     let ms = ms.ok_or_else(|| No::err(format!("invalid expire time in '{command}' command")))?;
     Ok(if unit.is_after {
         When::After(Span::from_millis(ms))
@@ -137,6 +137,12 @@ enum Seen {
     Unasked,
     Nothing,
     Pending(Generation),
+}
+
+/// Is a span of so many milliseconds from now an instant at all, as Redis counts instants?
+pub(super) fn counts(ms: i64) -> bool {
+    const YEAR_9999: i64 = 253_402_300_800_000;
+    ms.checked_add(YEAR_9999).is_some()
 }
 
 impl Setting {

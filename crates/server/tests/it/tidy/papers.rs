@@ -112,7 +112,7 @@ pub(super) fn untested(
 
 /// Suites that no script names as a word.
 pub(super) fn unrun(suites: &[String], scripts: &str) -> Vec<Complaint> {
-    let words: BTreeSet<&str> = scripts.split(|c: char| !c.is_alphanumeric()).collect();
+    let words: BTreeSet<&str> = scripts.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
     suites
         .iter()
         .filter(|name| !words.contains(name.as_str()))
