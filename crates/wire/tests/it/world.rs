@@ -121,8 +121,12 @@ impl World {
                     client.answered(answers, self.now);
                 }
                 Todo::Lease(wait) => {
-                    let command =
-                        Command::Lease { queue: wait.queue, max: wait.max, span: wait.span };
+                    let command = Command::Lease {
+                        queue: wait.queue,
+                        max: wait.max,
+                        span: wait.span,
+                        key: None,
+                    };
                     let answer = self.decide(vec![command]).pop();
                     client.leased(
                         match answer.expect("a command has an answer") {
