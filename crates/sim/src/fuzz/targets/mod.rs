@@ -18,6 +18,7 @@ mod said;
 mod template;
 mod units;
 mod webhook;
+mod wire;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -65,13 +66,14 @@ pub(crate) struct Target {
 
 /// All of them.
 pub(crate) const ALL: &[Target] = &[
-    Target { name: "units", feed: units::feed, share: 330, words: units::WORDS },
+    Target { name: "units", feed: units::feed, share: 300, words: units::WORDS },
     Target { name: "names", feed: names::feed, share: 160, words: names::WORDS },
     Target { name: "bodies", feed: bodies::feed, share: 150, words: said::WORDS },
     Target { name: "batch", feed: bodies::feed_batch, share: 90, words: said::WORDS },
     Target { name: "query", feed: query::feed, share: 60, words: query::WORDS },
     Target { name: "facts", feed: facts::feed, share: 80, words: &[] },
     Target { name: "webhook", feed: webhook::feed, share: 50, words: webhook::WORDS },
+    Target { name: "wire", feed: wire::feed, share: 30, words: wire::WORDS },
     Target { name: "template", feed: template::feed, share: 25, words: template::WORDS },
     Target { name: "archive", feed: archive::feed, share: 20, words: archive::WORDS },
     Target { name: "config", feed: config::feed, share: 20, words: config::WORDS },

@@ -1,0 +1,246 @@
+//! What a client of the Redis protocol may send, with an engine behind the session.
+//!
+//! The same bytes arrive once whole and once in pieces; the same must be asked of the engine and the
+//! same said to the client, byte for byte. What is said must be replies, whole ones, and as many as
+//! there can be. Time stands still, and nothing falls due but what a command meets, so that pieces
+//! make no difference that a client could see.
+
+use std::sync::Arc;
+
+use duly::units;
+use duly_engine::announce;
+use duly_engine::answer::{Answer, Known};
+use duly_engine::clock::Reading;
+use duly_engine::command::Command;
+use duly_engine::deadline::{Payload, PayloadAt};
+use duly_engine::id::DirectoryId;
+use duly_engine::limits::Limits;
+use duly_engine::time::{Span, Time};
+use duly_engine::{Engine, Storage};
+use duly_wire::{Names, Readers, Score, Session, Settings, Todo};
+use serde::de::IgnoredAny;
+
+use super::{Fate, fingerprint};
+
+pub(super) const WORDS: &[&str] = &[
+    "*1\r\n",
+    "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n",
+    "*3\r\n",
+    "*4\r\n$5\r\nSETEX\r\n$1\r\nk\r\n$2\r\n60\r\n$1\r\nv\r\n",
+    "$1\r\n",
+    "$-1\r\n",
+    "\r\n",
+    "\n",
+    "SET k v EX 60",
+    "SET orders:1 v PX 60000",
+    " NX",
+    " XX",
+    " GET",
+    " KEEPTTL",
+    " EXAT 1795348900",
+    "GET k\r\n",
+    "MGET k orders:1\r\n",
+    "GETDEL k\r\n",
+    "DEL k orders:1\r\n",
+    "EXISTS k k\r\n",
+    "EXPIRE k 60",
+    "EXPIRE k 0\r\n",
+    "PEXPIREAT k 1795348900000",
+    " GT",
+    " LT",
+    "TTL k\r\n",
+    "PEXPIRETIME k\r\n",
+    "SCAN 0 MATCH o*\r\n",
+    "DBSIZE\r\n",
+    "HELLO 3\r\n",
+    "HELLO 2 SETNAME n\r\n",
+    "SUBSCRIBE __keyevent@0__:expired\r\n",
+    "PSUBSCRIBE *\r\n",
+    "UNSUBSCRIBE\r\n",
+    "RESET\r\n",
+    "MULTI\r\n",
+    "EXEC\r\n",
+    "INFO\r\n",
+    "COMMAND DOCS\r\n",
+    "CONFIG GET *\r\n",
+    "CLIENT INFO\r\n",
+    "TIME\r\n",
+    "QUIT\r\n",
+    "KEYS *\r\n",
+    "\"\\x00\\n",
+    "'",
+];
+
+/// Sunday 2026-11-22, 12:00 UTC.
+const NOON: Time = Time::from_millis(1_795_348_800_000);
+
+/// The input is what a client sends.
+pub(super) fn feed(input: &[u8]) -> Fate {
+    let whole = Talk::about(input, input.len().max(1));
+    let piece = 1 + usize::try_from(fingerprint(input) % 23).expect("it is small");
+    let pieces = Talk::about(input, piece);
+    assert_eq!(whole.asked, pieces.asked, "pieces of {piece} ask something else");
+    let shown = |said: &[u8]| said.escape_ascii().to_string();
+    assert!(
+        whole.said == pieces.said,
+        "pieces of {piece} are told something else\n  whole: {}\n  pieces: {}",
+        shown(&whole.said),
+        shown(&pieces.said)
+    );
+    let mut rest = &whole.said[..];
+    let (mut kinds, mut replies) = (Vec::new(), 0);
+    while let Some((kind, after)) = reply(rest) {
+        (rest, replies) = (after, replies + 1);
+        kinds.push(kind);
+    }
+    assert!(rest.is_empty(), "what was said is no reply: {}", shown(rest));
+    kinds.sort_unstable();
+    kinds.dedup();
+    let mut verbs: Vec<_> = whole.asked.iter().map(std::mem::discriminant).collect();
+    verbs.dedup();
+    verbs.truncate(4);
+    let kind = (kinds, verbs, whole.is_over);
+    if replies > 0 { Fate::taken(kind) } else { Fate::refused(kind) }
+}
+
+/// The first reply: its first byte, or the code if it is an error; and what comes after it.
+fn reply(bytes: &[u8]) -> Option<(String, &[u8])> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let line = str::from_utf8(bytes.get(1..end)?.strip_suffix(b"\r")?);
+    let (first, rest) = (*bytes.first()?, &bytes[end + 1..]);
+    let name = char::from(first).to_string();
+    let number = || line.ok()?.parse::<i64>().ok();
+    match first {
+        b'+' | b':' | b',' | b'_' => Some((name, rest)),
+        b'-' => Some((line.ok()?.split(' ').next()?.to_owned(), rest)),
+        b'$' | b'=' => {
+            let Ok(length) = usize::try_from(number()?) else { return Some((name, rest)) };
+            (rest.get(length..length + 2)? == b"\r\n").then(|| (name, &rest[length + 2..]))
+        }
+        b'*' | b'~' | b'>' | b'%' => {
+            let each = if first == b'%' { 2 } else { 1 };
+            let things = number()?.max(0) * each;
+            let rest = (0..things).try_fold(rest, |rest, _| Some(reply(rest)?.1))?;
+            Some((name, rest))
+        }
+        _ => None,
+    }
+}
+
+/// One conversation.
+struct Talk {
+    engine: Engine,
+    session: Session,
+    journal: Vec<u8>,
+    announced: Vec<u8>,
+    asked: Vec<Command>,
+    said: Vec<u8>,
+    is_over: bool,
+}
+
+impl Talk {
+    /// All of it, in pieces of this size.
+    fn about(input: &[u8], piece: usize) -> Talk {
+        let mut engine = Engine::new(DirectoryId(7), [1, 2], Limits::default());
+        engine.open(reading());
+        engine.finish();
+        let mut talk = Talk {
+            engine,
+            session: Session::new(Arc::new(settings()), 1),
+            journal: Vec::new(),
+            announced: Vec::new(),
+            asked: Vec::new(),
+            said: Vec::new(),
+            is_over: false,
+        };
+        for piece in input.chunks(piece) {
+            if !talk.is_over {
+                talk.session.receive(piece);
+                talk.go_on();
+            }
+        }
+        // Heard at the end: between replies it may come anywhere.
+        let announced: Vec<_> = announce::read(&talk.announced).collect();
+        if talk.session.listens() {
+            talk.session.hear(&announced);
+            talk.said.append(talk.session.said());
+        }
+        talk
+    }
+
+    fn go_on(&mut self) {
+        loop {
+            match self.session.todo() {
+                Todo::Ask(commands) => {
+                    self.asked.extend_from_slice(&commands);
+                    let answers = self.decide(commands);
+                    self.session.answered(answers, NOON);
+                }
+                Todo::Lease(wait) => {
+                    let lease = Command::Lease {
+                        queue: wait.queue,
+                        max: wait.max,
+                        span: wait.span,
+                        key: None,
+                    };
+                    self.asked.push(lease.clone());
+                    let leased = match self.decide(vec![lease]).pop() {
+                        Some(Answer::Leased(leased)) => Ok(leased),
+                        Some(Answer::Refused(refusal)) => Err(refusal),
+                        other => unreachable!("a lease was answered with {other:?}"),
+                    };
+                    self.session.leased(leased, NOON);
+                }
+                Todo::Send => self.said.append(self.session.said()),
+                Todo::Read => {
+                    self.said.append(self.session.said());
+                    return;
+                }
+                Todo::Close => {
+                    self.said.append(self.session.said());
+                    self.is_over = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One step of the engine, with the payloads that its answers point at.
+    fn decide(&mut self, commands: Vec<Command>) -> Vec<Answer> {
+        self.engine.begin(reading(), Storage::Plenty);
+        let mut answers: Vec<Answer> = commands
+            .into_iter()
+            .map(|command| self.engine.decide(command, Known::Absent))
+            .collect();
+        let step = self.engine.finish();
+        let offset = u32::try_from(self.journal.len()).expect("an input is small");
+        self.journal.extend_from_slice(&step.facts);
+        self.announced.extend_from_slice(&step.announced);
+        self.engine.placed(1, offset);
+        for payload in answers.iter_mut().flat_map(Answer::payloads_mut) {
+            if let PayloadAt::Stored(stored) = payload {
+                let stored = stored.placed(1, offset);
+                let from = stored.offset as usize;
+                let bytes = self.journal[from..from + stored.bytes as usize].into();
+                *payload = PayloadAt::Here(Payload { kind: stored.kind, bytes });
+            }
+        }
+        answers
+    }
+}
+
+fn reading() -> Reading {
+    Reading { wall: NOON, boot: Span::from_secs(1_000) }
+}
+
+fn settings() -> Settings {
+    Settings {
+        names: Names::default(),
+        score: Score::Seconds,
+        read: Readers {
+            span: |text| units::duration(text).map_err(|bad| bad.to_string()),
+            instant: |text| units::instant(text).map_err(|bad| bad.to_string()),
+            is_json: |bytes| serde_json::from_slice::<IgnoredAny>(bytes).is_ok(),
+        },
+    }
+}
