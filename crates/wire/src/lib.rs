@@ -37,6 +37,8 @@ pub struct Settings {
     pub score: Score,
     /// How durations, instants and JSON are read: as everywhere else in the server.
     pub read: Readers,
+    /// How an instant is written: as everywhere else in the server.
+    pub show: fn(Time) -> String,
 }
 
 /// What a score of a sorted set counts since 1970.
@@ -52,10 +54,19 @@ pub enum Score {
 /// every protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Readers {
-    /// A duration, as in `30m`; or what is wrong with it.
-    pub span: fn(&str) -> Result<Span, String>,
-    /// An instant, as in `2026-11-22T12:30:00Z`; or what is wrong with it.
-    pub instant: fn(&str) -> Result<Time, String>,
+    /// A duration, as in `30m`.
+    pub span: fn(&str) -> Result<Span, Unread>,
+    /// An instant, as in `2026-11-22T12:30:00Z`.
+    pub instant: fn(&str) -> Result<Time, Unread>,
     /// Is it a JSON value within the limits of a payload?
     pub is_json: fn(&[u8]) -> bool,
+}
+
+/// Why a word cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// The stable code, as over every protocol.
+    pub code: &'static str,
+    /// What is wrong, and what to write instead.
+    pub why: String,
 }

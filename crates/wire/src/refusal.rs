@@ -10,7 +10,7 @@ use crate::reply::Reply;
 /// What a client is told.
 pub(crate) fn refused(refusal: &Refusal) -> Reply {
     let why: std::borrow::Cow<'static, str> = match refusal {
-        Refusal::UnknownQueue => "no such queue; SET and DULY.SCHEDULE create one unless queues are declared in the configuration".into(),
+        Refusal::UnknownQueue => "no such queue; SET, ZADD and DULY.SCHEDULE create one unless queues are declared in the configuration".into(),
         Refusal::UnknownDeadline => "no such deadline".into(),
         Refusal::UnknownDelivery => "no such delivery".into(),
         Refusal::AlreadyExists(_) => "the deadline is there already".into(),
@@ -21,13 +21,13 @@ pub(crate) fn refused(refusal: &Refusal) -> Reply {
         Refusal::DueChanged(_) => "it is due at another time now".into(),
         Refusal::StillPending(_) => "it is not over yet".into(),
         Refusal::NotDead(_) => "its delivery is not dead".into(),
-        Refusal::NoDueTime => "no expiry was given and the queue has no default delay: use EX, PX, EXAT or PXAT".into(),
+        Refusal::NoDueTime => "nothing says when it is due, and the queue has no default delay: use EX, PX, EXAT or PXAT, AFTER or DUE".into(),
         Refusal::DueInPast => "that was more than an hour ago".into(),
         Refusal::DueTooFar => "that is more than ten years ahead".into(),
         Refusal::MaxTotal { latest } => format!("the queue's max_total allows {} ms since 1970 at most", latest.millis()).into(),
         Refusal::MaxFreeze { left } => format!("the queue's max_freeze leaves {} ms", left.millis()).into(),
         Refusal::LeaseLost => "the lease is over, and somebody else may have it".into(),
-        Refusal::NotPull => "the queue's target is not pull: Duly acts by itself".into(),
+        Refusal::NotPull => "Duly itself acts on what lapses in this queue: PUT it with the target \"pull\" to hand it to workers".into(),
         Refusal::QueueNotEmpty => "the queue still holds something".into(),
         Refusal::QueueDeclared => "the queue is declared in the configuration".into(),
         Refusal::TooManyQueues => "there are as many queues as there may be".into(),

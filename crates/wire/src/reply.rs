@@ -27,6 +27,8 @@ pub(crate) enum Reply {
     Integer(i64),
     /// A number with a fraction.
     Double(f64),
+    /// Yes or no.
+    Boolean(bool),
     /// Text or bytes.
     Bulk(Vec<u8>),
     /// The same, shared with whoever keeps it.
@@ -78,6 +80,8 @@ impl Reply {
                     bulk(out, written.as_bytes());
                 }
             }
+            Reply::Boolean(is) if is_new => line(out, b'#', if *is { b"t" } else { b"f" }),
+            Reply::Boolean(is) => head(out, b':', i64::from(*is)),
             Reply::Bulk(bytes) => bulk(out, bytes),
             Reply::Shared(bytes) => bulk(out, bytes),
             Reply::Verbatim(text) if is_new => {
@@ -174,6 +178,8 @@ mod tests {
             (Reply::Integer(i64::MIN), ":-9223372036854775808\r\n", ":-9223372036854775808\r\n"),
             (Reply::Integer(0), ":0\r\n", ":0\r\n"),
             (Reply::Double(1.5), "$3\r\n1.5\r\n", ",1.5\r\n"),
+            (Reply::Boolean(true), ":1\r\n", "#t\r\n"),
+            (Reply::Boolean(false), ":0\r\n", "#f\r\n"),
             (text(), "$3\r\na\r\n\r\n", "$3\r\na\r\n\r\n"),
             (Reply::Nothing, "$-1\r\n", "_\r\n"),
             (Reply::NoList, "*-1\r\n", "_\r\n"),

@@ -12,6 +12,7 @@ mod expiry;
 mod hear;
 mod keys;
 mod nearest;
+mod own;
 mod server;
 mod strings;
 mod together;
@@ -159,6 +160,17 @@ const TABLE: &[Row] = &[
     Row("DBSIZE", Exactly(1), Gathered, keys::dbsize),
     Row("DEL", AtLeast(2), Gathered, keys::del),
     Row("DISCARD", Exactly(1), Alone, together::discard),
+    Row("DULY.ERASE", Exactly(3), Gathered, own::erase),
+    Row("DULY.EXTEND", AtLeast(3), Gathered, own::extend),
+    Row("DULY.FREEZE", AtLeast(3), Gathered, own::freeze),
+    Row("DULY.GET", Exactly(3), Gathered, own::get),
+    Row("DULY.LEASE", AtLeast(2), Alone, own::lease),
+    Row("DULY.REVIVE", Exactly(3), Gathered, own::revive),
+    Row("DULY.SCHEDULE", AtLeast(3), Gathered, own::schedule),
+    Row("DULY.SETTLE", AtLeast(4), Gathered, own::settle),
+    Row("DULY.STATS", AtLeast(1), Gathered, own::stats),
+    Row("DULY.TOUCH", AtLeast(3), Gathered, own::touch),
+    Row("DULY.VERDICT", AtLeast(4), Gathered, own::verdict),
     Row("ECHO", Exactly(2), Gathered, connection::echo),
     Row("EXEC", Exactly(1), Alone, together::exec),
     Row("EXISTS", AtLeast(2), Gathered, keys::exists),

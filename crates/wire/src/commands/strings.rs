@@ -318,7 +318,7 @@ pub(super) fn address(client: &Client, key: &[u8]) -> Result<Address, No> {
 }
 
 /// A value as it is kept: what is JSON is JSON over every protocol, and anything else is bytes.
-fn payload(client: &Client, value: &[u8]) -> Result<Payload, No> {
+pub(super) fn payload(client: &Client, value: &[u8]) -> Result<Payload, No> {
     if value.len() > PAYLOAD_BYTES {
         return Err(No("PAYLOAD_TOO_LARGE a value has 64 KiB at most".to_owned()));
     }

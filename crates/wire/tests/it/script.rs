@@ -14,6 +14,7 @@ use duly_engine::id::{Key, Outcome, QueueName};
 use duly_engine::queue::{DecideAt, Policy, Target};
 use duly_engine::time::Span;
 
+use crate::show::read_span;
 use crate::world::World;
 
 /// Fewer conversations than this, and somebody has lost some.
@@ -160,12 +161,7 @@ fn address(queue: &str, key: &str) -> duly_engine::command::Address {
 }
 
 fn span(text: &str) -> Span {
-    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-    let read = units.iter().find_map(|(unit, size)| {
-        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        Some(Span::from_millis(number * size))
-    });
-    read.unwrap_or_else(|| panic!("no span: {text}"))
+    read_span(text).unwrap_or_else(|| panic!("no span: {text}"))
 }
 
 /// The first line that differs, with its surroundings.

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use duly_engine::command::{Address, Command, ExtendBy, IfExists, Schedule, When};
-use duly_engine::deadline::PayloadKind;
-use duly_engine::time::Time;
+use duly_engine::command::{Address, Command, ExtendBy, Filter, IfExists, Schedule, When};
+use duly_engine::deadline::{DeliveryState, PayloadKind};
+use duly_engine::id::{Key, QueueName};
+use duly_engine::time::{Span, Time};
 
 use crate::world::NOON;
 
@@ -25,7 +26,28 @@ pub(crate) fn command(command: &Command) -> String {
         Command::Get(address) => format!("get {}", at(address)),
         Command::ListQueues => "list the queues".to_owned(),
         Command::GetClock => "look at the clock".to_owned(),
-        Command::Scan(scan) => format!("scan from {}", scan.from_slot),
+        Command::Scan(scan) => {
+            let filter = filter(&scan.filter);
+            format!("scan {}from {}{filter}", of(scan.queue.as_ref()), scan.from_slot)
+        }
+        Command::Count(count) => {
+            let filter = filter(&count.filter);
+            format!("count {}from {}{filter}", of(count.queue.as_ref()), count.from_slot)
+        }
+        Command::Waiting { queue, limit } => format!("look at {limit} who wait in {queue}"),
+        Command::Lease { queue, key, max, span } => {
+            let key = key.as_ref().map_or("", Key::as_str);
+            format!("lease {max} of {queue}/{key} for {span}")
+        }
+        Command::Verdict { delivery, token, verdict } => {
+            format!("verdict of {delivery} under {}: {verdict:?}", token.0)
+        }
+        Command::Touch { delivery, token, span } => {
+            format!("touch {delivery} under {} for {span}", token.0)
+        }
+        Command::Freeze { at: address, span } => format!("freeze {} for {span}", at(address)),
+        Command::Revive(address) => format!("revive {}", at(address)),
+        Command::Erase(address) => format!("erase {}", at(address)),
         Command::GetQueue(queue) => format!("look at the queue {queue}"),
         other => format!("{other:?}"),
     };
@@ -55,12 +77,24 @@ fn scheduled(schedule: &Schedule) -> String {
     said
 }
 
+fn of(queue: Option<&QueueName>) -> String {
+    queue.map(|queue| format!("{queue} ")).unwrap_or_default()
+}
+
+/// Which records a walk is about; nothing if they are the usual ones of a key.
+fn filter(filter: &Filter) -> String {
+    let (Some(from), Some(to)) = (filter.due_from, filter.due_to) else { return String::new() };
+    let to = if to == Time::NEVER { "ever".to_owned() } else { time(to) };
+    let which = filter.delivery.map_or("pending", DeliveryState::word);
+    format!(", {which} and due from {} to {to}", time(from))
+}
+
 fn at(address: &Address) -> String {
     format!("{}/{}", address.queue, address.key)
 }
 
 /// An instant as it is from noon, when every world begins.
-fn time(time: Time) -> String {
+pub(crate) fn time(time: Time) -> String {
     if time >= NOON {
         format!("noon+{}", time.since(NOON))
     } else if NOON.since(time).millis() < 86_400_000 {
@@ -68,6 +102,24 @@ fn time(time: Time) -> String {
     } else {
         format!("{}ms", time.millis())
     }
+}
+
+/// The instant that was written so.
+pub(crate) fn read_time(text: &str) -> Option<Time> {
+    match text.strip_prefix("noon")?.split_at_checked(1)? {
+        ("+", span) => Some(NOON.plus(read_span(span)?)),
+        ("-", span) => Some(NOON.minus(read_span(span)?)),
+        _ => None,
+    }
+}
+
+/// The span that was written so: a number and a unit.
+pub(crate) fn read_span(text: &str) -> Option<Span> {
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    units.iter().find_map(|(unit, size)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(Span::from_millis(number * size))
+    })
 }
 
 /// What a client is told, line by line.

@@ -16,7 +16,7 @@ use duly_engine::id::DirectoryId;
 use duly_engine::limits::Limits;
 use duly_engine::time::{Span, Time};
 use duly_engine::{Engine, Storage};
-use duly_wire::{Names, Readers, Score, Session, Settings, Todo};
+use duly_wire::{Names, Readers, Score, Session, Settings, Todo, Unread, Wait};
 
 use crate::show;
 
@@ -104,53 +104,57 @@ impl World {
 
     /// A client's bytes arrive, and all that follows is done.
     pub(crate) fn receive(&mut self, name: &str, bytes: &[u8]) {
+        self.arrive(name, bytes);
+        while self.go_on(name) {}
+    }
+
+    /// A client's bytes arrive, and nothing is done yet.
+    pub(crate) fn arrive(&mut self, name: &str, bytes: &[u8]) {
         let number = self.clients.len() as u64 + 1;
-        let mut client =
-            self.clients.remove(name).unwrap_or_else(|| Session::new(Arc::new(settings()), number));
-        client.receive(bytes);
-        loop {
-            let todo = client.todo();
-            match todo {
-                Todo::Ask(commands) => {
-                    self.seen.extend(commands.iter().map(show::command));
-                    let answers = self.decide(commands);
-                    for command in std::mem::take(&mut self.meanwhile) {
-                        self.seen.push(format!("… {}", show::command(&command)));
-                        self.decide(vec![command]);
-                    }
-                    client.answered(answers, self.now);
+        let new = || Session::new(Arc::new(settings()), number);
+        self.clients.entry(name.to_owned()).or_insert_with(new).receive(bytes);
+    }
+
+    /// Does the next thing for a client. False when there is nothing to be done until more arrives.
+    pub(crate) fn go_on(&mut self, name: &str) -> bool {
+        let mut client = self.clients.remove(name).expect("it has sent something");
+        let todo = client.todo();
+        let (reads, hangs_up) = (matches!(todo, Todo::Read), matches!(todo, Todo::Close));
+        match todo {
+            Todo::Ask(commands) => {
+                self.seen.extend(commands.iter().map(show::command));
+                let answers = self.decide(commands);
+                for command in std::mem::take(&mut self.meanwhile) {
+                    self.seen.push(format!("… {}", show::command(&command)));
+                    self.decide(vec![command]);
                 }
-                Todo::Lease(wait) => {
-                    let command = Command::Lease {
-                        queue: wait.queue,
-                        max: wait.max,
-                        span: wait.span,
-                        key: None,
-                    };
-                    let answer = self.decide(vec![command]).pop();
-                    client.leased(
-                        match answer.expect("a command has an answer") {
-                            Answer::Leased(leased) => Ok(leased),
-                            Answer::Refused(refusal) => Err(refusal),
-                            other => unreachable!("a lease was answered with {other:?}"),
-                        },
-                        self.now,
-                    );
-                }
-                Todo::Send | Todo::Read | Todo::Close => {
-                    let said = std::mem::take(client.said());
-                    self.seen.extend(show::said(name, &said));
-                    if matches!(todo, Todo::Close) {
-                        self.seen.push("hangs up".to_owned());
-                        return;
-                    }
-                    if matches!(todo, Todo::Read) {
-                        self.clients.insert(name.to_owned(), client);
-                        return;
-                    }
-                }
+                client.answered(answers, self.now);
+            }
+            Todo::Lease(wait) => {
+                let Wait { queue, max, span, wait } = wait;
+                let command = Command::Lease { queue, key: None, max, span };
+                self.seen.push(format!("{}, wait {wait}", show::command(&command)));
+                let answer = self.decide(vec![command]).pop();
+                client.leased(
+                    match answer.expect("a command has an answer") {
+                        Answer::Leased(leased) => Ok(leased),
+                        Answer::Refused(refusal) => Err(refusal),
+                        other => unreachable!("a lease was answered with {other:?}"),
+                    },
+                    self.now,
+                );
+            }
+            Todo::Send | Todo::Read | Todo::Close => {
+                let said = std::mem::take(client.said());
+                self.seen.extend(show::said(name, &said));
             }
         }
+        if hangs_up {
+            self.seen.push("hangs up".to_owned());
+        } else {
+            self.clients.insert(name.to_owned(), client);
+        }
+        !reads && !hangs_up
     }
 }
 
@@ -159,9 +163,14 @@ fn settings() -> Settings {
         names: Names::default(),
         score: Score::Seconds,
         read: Readers {
-            span: |text| Err(format!("{text} is not read here")),
-            instant: |text| Err(format!("{text} is not read here")),
+            span: |text| show::read_span(text).ok_or_else(|| unread("bad_duration", text)),
+            instant: |text| show::read_time(text).ok_or_else(|| unread("bad_instant", text)),
             is_json: |bytes| bytes.starts_with(b"{"),
         },
+        show: show::time,
     }
+}
+
+fn unread(code: &'static str, text: &str) -> Unread {
+    Unread { code, why: format!("{text} is not read here") }
 }

@@ -10,14 +10,14 @@ mod conversation;
 use std::sync::Arc;
 
 use duly_engine::time::{Span, Time};
-use duly_wire::{Names, Readers, Score, Settings};
+use duly_wire::{Names, Readers, Score, Settings, Unread};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::payload;
 use crate::config::Redis;
 use crate::handle::Handle;
-use crate::units;
+use crate::units::{self, BadUnit};
 
 /// What every conversation has at hand.
 #[derive(Clone)]
@@ -45,13 +45,18 @@ fn settings(redis: &Redis) -> Settings {
         names: Names::new(redis.strip_prefix.clone(), redis.queues.clone()),
         score,
         read: Readers { span, instant, is_json: payload::is_json },
+        show: units::show_instant,
     }
 }
 
-fn span(text: &str) -> Result<Span, String> {
-    units::duration(text).map_err(|bad| bad.to_string())
+fn span(text: &str) -> Result<Span, Unread> {
+    units::duration(text).map_err(unread)
 }
 
-fn instant(text: &str) -> Result<Time, String> {
-    units::instant(text).map_err(|bad| bad.to_string())
+fn instant(text: &str) -> Result<Time, Unread> {
+    units::instant(text).map_err(unread)
+}
+
+fn unread(bad: BadUnit) -> Unread {
+    Unread { code: bad.code, why: bad.to_string() }
 }

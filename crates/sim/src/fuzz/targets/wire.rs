@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use duly::units;
+use duly::units::{self, BadUnit};
 use duly_engine::announce;
 use duly_engine::answer::{Answer, Known};
 use duly_engine::clock::Reading;
@@ -17,7 +17,7 @@ use duly_engine::id::DirectoryId;
 use duly_engine::limits::Limits;
 use duly_engine::time::{Span, Time};
 use duly_engine::{Engine, Storage};
-use duly_wire::{Names, Readers, Score, Session, Settings, Todo};
+use duly_wire::{Names, Readers, Score, Session, Settings, Todo, Unread};
 use serde::de::IgnoredAny;
 
 use super::{Fate, fingerprint};
@@ -67,6 +67,16 @@ pub(super) const WORDS: &[&str] = &[
     "TIME\r\n",
     "QUIT\r\n",
     "KEYS *\r\n",
+    "DULY.SCHEDULE q k AFTER 30m",
+    "DULY.SCHEDULE q past DUE 1795348799000 PAYLOAD v\r\n",
+    " IF_EXISTS renew PRIORITY 7",
+    "DULY.SETTLE q k paid GENERATION 1\r\n",
+    "DULY.SETTLE q new paid REMEMBER 1h\r\n",
+    "DULY.EXTEND q k BY 10m IF_DUE 1795350600000\r\n",
+    "DULY.FREEZE q k FOR 1m\r\n",
+    "DULY.GET q k\r\n",
+    "DULY.LEASE q MAX 2 WAIT 1s\r\n",
+    "DULY.STATS\r\n",
     "\"\\x00\\n",
     "'",
 ];
@@ -111,7 +121,7 @@ fn reply(bytes: &[u8]) -> Option<(String, &[u8])> {
     let name = char::from(first).to_string();
     let number = || line.ok()?.parse::<i64>().ok();
     match first {
-        b'+' | b':' | b',' | b'_' => Some((name, rest)),
+        b'+' | b':' | b',' | b'_' | b'#' => Some((name, rest)),
         b'-' => Some((line.ok()?.split(' ').next()?.to_owned(), rest)),
         b'$' | b'=' => {
             let Ok(length) = usize::try_from(number()?) else { return Some((name, rest)) };
@@ -238,9 +248,14 @@ fn settings() -> Settings {
         names: Names::default(),
         score: Score::Seconds,
         read: Readers {
-            span: |text| units::duration(text).map_err(|bad| bad.to_string()),
-            instant: |text| units::instant(text).map_err(|bad| bad.to_string()),
+            span: |text| units::duration(text).map_err(unread),
+            instant: |text| units::instant(text).map_err(unread),
             is_json: |bytes| serde_json::from_slice::<IgnoredAny>(bytes).is_ok(),
         },
+        show: units::show_instant,
     }
+}
+
+fn unread(bad: BadUnit) -> Unread {
+    Unread { code: bad.code, why: bad.to_string() }
 }

@@ -1,0 +1,181 @@
+//! The engine's records as this protocol tells them: maps with the names of the HTTP API.
+//!
+//! A field that belongs to a record's state is there, nothing when it is empty; a field of another
+//! state is left out. Ids and tokens are text, instants are written as everywhere. A payload is its
+//! bytes, JSON or not. Clients of version 2 are told names and values in turn, as Redis tells them.
+
+use duly_engine::answer::{Held, Leased, QueueView, ShiftView, Totals};
+use duly_engine::deadline::{Deadline, Delivery, Event, PayloadAt, What};
+use duly_engine::time::Time;
+
+use crate::reply::Reply;
+
+/// How an instant is written.
+pub(super) type Show = fn(Time) -> String;
+
+/// A thing with named fields.
+#[derive(Default)]
+pub(super) struct Fields(Vec<(Reply, Reply)>);
+
+impl Fields {
+    pub(super) fn with(mut self, name: &str, value: Reply) -> Fields {
+        self.0.push((Reply::text(name), value));
+        self
+    }
+
+    /// A field that is left out where there is nothing.
+    pub(super) fn if_any(self, name: &str, value: Option<Reply>) -> Fields {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    pub(super) fn told(self) -> Reply {
+        Reply::Map(self.0)
+    }
+}
+
+/// An instant.
+pub(super) fn instant(time: Time, show: Show) -> Reply {
+    Reply::Bulk(show(time).into_bytes())
+}
+
+fn number(number: u64) -> Reply {
+    Reply::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn text(text: &impl ToString) -> Reply {
+    Reply::Bulk(text.to_string().into_bytes())
+}
+
+/// One deadline, one generation.
+pub(super) fn deadline(deadline: Deadline, show: Show) -> Reply {
+    let at = |time: Time| instant(time, show);
+    let fields = Fields::default()
+        .with("queue", text(&deadline.queue))
+        .with("key", text(&deadline.key))
+        .with("id", text(&deadline.id.0))
+        .with("generation", number(deadline.generation.0.into()))
+        .with("state", Reply::text(deadline.state.word()))
+        .with("due", at(deadline.due))
+        .with("created_at", at(deadline.created_at))
+        .with("priority", number(deadline.priority.into()));
+    let timeline = deadline.timeline.into_iter().map(|it| event(it, show));
+    payload(fields, deadline.payload)
+        .if_any("frozen_until", deadline.frozen_until.map(at))
+        .if_any("outcome", deadline.outcome.as_ref().map(text))
+        .if_any("settled_at", deadline.settled_at.map(at))
+        .if_any("lapsed_at", deadline.lapsed_at.map(at))
+        .if_any("delivery", deadline.delivery.as_ref().map(|it| delivery(it, show)))
+        .with("timeline", Reply::List(timeline.collect()))
+        .told()
+}
+
+fn payload(fields: Fields, payload: PayloadAt) -> Fields {
+    match payload {
+        PayloadAt::Here(payload) => fields.with("payload", Reply::Shared(payload.bytes)),
+        PayloadAt::None => fields.with("payload", Reply::Nothing),
+        PayloadAt::Gone => {
+            fields.with("payload", Reply::Nothing).with("payload_gone", Reply::Boolean(true))
+        }
+        PayloadAt::Stored(_) => unreachable!("whoever asked has fetched it"),
+    }
+}
+
+fn delivery(delivery: &Delivery, show: Show) -> Reply {
+    let at = |time: Time| instant(time, show);
+    Fields::default()
+        .with("id", text(&delivery.id))
+        .with("state", Reply::text(delivery.state.word()))
+        .with("attempts", number(delivery.attempts.into()))
+        .with("last_error", delivery.last_error.as_ref().map_or(Reply::Nothing, text))
+        .if_any("next_attempt_at", delivery.next_attempt_at.map(at))
+        .if_any("leased_until", delivery.leased_until.map(at))
+        .if_any("finished_at", delivery.finished_at.map(at))
+        .told()
+}
+
+fn event(event: Event, show: Show) -> Reply {
+    let at = |time: Time| instant(time, show);
+    let fields =
+        Fields::default().with("at", at(event.at)).with("what", Reply::text(event.what.word()));
+    let fields = match event.what {
+        What::Scheduled { due } | What::Extended { due } | What::Shifted { due } => {
+            fields.with("due", at(due))
+        }
+        What::Frozen { until } => fields.with("until", at(until)),
+        What::Settled { outcome } => fields.with("outcome", text(&outcome)),
+        What::Leased { attempt } => fields.with("attempt", number(attempt.into())),
+        What::Retried { error, next_attempt_at } => {
+            fields.with("error", text(&error)).with("next_attempt_at", at(next_attempt_at))
+        }
+        What::Dead { error } => fields.with("error", text(&error)),
+        What::Lapsed | What::Done | What::Superseded | What::Revived => fields,
+    };
+    fields.told()
+}
+
+/// One delivery in the hands of a worker.
+pub(super) fn leased(leased: Leased, show: Show) -> Reply {
+    let at = |time: Time| instant(time, show);
+    let fields = Fields::default()
+        .with("id", text(&leased.id))
+        .with("token", text(&leased.token.0))
+        .with("queue", text(&leased.queue))
+        .with("key", text(&leased.key))
+        .with("due", at(leased.due))
+        .with("lapsed_at", at(leased.lapsed_at))
+        .with("attempt", number(leased.attempt.into()))
+        .with("leased_until", at(leased.leased_until));
+    payload(fields, leased.payload).told()
+}
+
+/// The figures of a queue.
+pub(super) fn queue(queue: &QueueView, show: Show) -> Reply {
+    let at = |time: Time| instant(time, show);
+    Fields::default()
+        .with("name", text(&queue.queue))
+        .with("target", Reply::text(queue.policy.target.word()))
+        .with("declared", Reply::Boolean(queue.declared))
+        .with("paused", Reply::Boolean(queue.paused))
+        .with("lapse_paused", Reply::Boolean(queue.lapse_paused))
+        .with("last_leased_at", queue.last_leased_at.map_or(Reply::Nothing, at))
+        .if_any("shift", queue.shift.map(shift))
+        .with("now", held(queue.now, show))
+        .with("total", totals(&queue.total))
+        .with("too_late", number(queue.too_late))
+        .told()
+}
+
+fn shift(shift: ShiftView) -> Reply {
+    let finished = Reply::Boolean(shift.finished);
+    Fields::default().with("moved", number(shift.moved)).with("finished", finished).told()
+}
+
+fn held(held: Held, show: Show) -> Reply {
+    let oldest = held.oldest_waiting.map_or(Reply::Nothing, |time| instant(time, show));
+    Fields::default()
+        .with("pending", number(held.pending))
+        .with("ready", number(held.ready))
+        .with("leased", number(held.leased))
+        .with("dead", number(held.dead))
+        .with("oldest_waiting", oldest)
+        .told()
+}
+
+fn totals(totals: &Totals) -> Reply {
+    let settled = totals.settled.iter().map(|(outcome, count)| (text(outcome), number(*count)));
+    Fields::default()
+        .with("scheduled", number(totals.scheduled))
+        .with("replaced", number(totals.replaced))
+        .with("settled", Reply::Map(settled.collect()))
+        .with("lapsed", number(totals.lapsed))
+        .with("attempts", number(totals.attempts))
+        .with("retried", number(totals.retried))
+        .with("done", number(totals.done))
+        .with("superseded", number(totals.superseded))
+        .with("died", number(totals.died))
+        .with("revived", number(totals.revived))
+        .told()
+}
