@@ -14,6 +14,7 @@ mod keys;
 mod nearest;
 mod own;
 mod server;
+mod sorted;
 mod strings;
 mod together;
 
@@ -154,6 +155,7 @@ use When::{Alone, AlwaysAlone, Gathered};
 /// All commands, in the order of their names.
 const TABLE: &[Row] = &[
     Row("AUTH", AtLeast(2), Alone, connection::auth),
+    Row("BZPOPMIN", AtLeast(3), Alone, sorted::bzpopmin),
     Row("CLIENT", AtLeast(2), Alone, connection::client),
     Row("COMMAND", AtLeast(1), Gathered, server::command),
     Row("CONFIG", AtLeast(2), Gathered, server::config),
@@ -204,6 +206,15 @@ const TABLE: &[Row] = &[
     Row("TYPE", Exactly(2), Gathered, keys::kind),
     Row("UNLINK", AtLeast(2), Gathered, keys::del),
     Row("UNSUBSCRIBE", AtLeast(1), AlwaysAlone, hear::unsubscribe),
+    Row("ZADD", AtLeast(4), Gathered, sorted::zadd),
+    Row("ZCARD", Exactly(2), Gathered, sorted::zcard),
+    Row("ZCOUNT", Exactly(4), Gathered, sorted::zcount),
+    Row("ZMSCORE", AtLeast(3), Gathered, sorted::zmscore),
+    Row("ZPOPMIN", AtLeast(2), Gathered, sorted::zpopmin),
+    Row("ZRANGE", AtLeast(4), Gathered, sorted::zrange),
+    Row("ZRANGEBYSCORE", AtLeast(4), Gathered, sorted::zrangebyscore),
+    Row("ZREM", AtLeast(3), Gathered, sorted::zrem),
+    Row("ZSCORE", Exactly(3), Gathered, sorted::zscore),
 ];
 
 /// Longest name in the table, in bytes.

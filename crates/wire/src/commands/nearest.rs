@@ -12,6 +12,8 @@ const LIST: &str = "there are no lists: what has lapsed is taken with DULY.LEASE
 const SET: &str =
     "there are no sets: a queue is a prefix before a colon, SCAN MATCH orders:* lists it";
 const SORTED: &str = "of sorted sets there is what a delay queue needs: ZADD, ZRANGEBYSCORE, ZREM";
+const TAKEN: &str = "each member is claimed by one: ZREM it and see who is answered 1, or take what is due with \
+     ZPOPMIN";
 const STREAM: &str = "there are no streams: what has lapsed is taken with DULY.LEASE, or published to a stream of \
      Redis by a queue's target";
 const SCRIPT: &str = "there are no scripts: SET, EXPIRE and DEL are decided at once and whole";
@@ -126,20 +128,16 @@ const INSTEAD: &[(&str, &[&str])] = &[
             "GEORADIUS",
             "GEOSEARCH",
             "ZDIFF",
-            "ZINCRBY",
             "ZINTER",
             "ZINTERSTORE",
             "ZLEXCOUNT",
             "ZMPOP",
-            "ZMSCORE",
             "ZPOPMAX",
             "ZRANDMEMBER",
             "ZRANGEBYLEX",
             "ZRANGESTORE",
             "ZRANK",
             "ZREMRANGEBYLEX",
-            "ZREMRANGEBYRANK",
-            "ZREMRANGEBYSCORE",
             "ZREVRANGE",
             "ZREVRANGEBYSCORE",
             "ZREVRANK",
@@ -148,6 +146,8 @@ const INSTEAD: &[(&str, &[&str])] = &[
             "ZUNIONSTORE",
         ],
     ),
+    (TAKEN, &["ZREMRANGEBYRANK", "ZREMRANGEBYSCORE"]),
+    ("a due time is not added to: ZADD with the new score, or DULY.EXTEND with BY", &["ZINCRBY"]),
     (
         STREAM,
         &[

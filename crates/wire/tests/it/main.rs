@@ -6,6 +6,7 @@
 
 mod cutting;
 mod limits;
+mod race;
 mod script;
 mod show;
 mod world;
