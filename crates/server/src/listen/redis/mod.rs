@@ -50,13 +50,13 @@ fn settings(redis: &Redis) -> Settings {
 }
 
 fn span(text: &str) -> Result<Span, Unread> {
-    units::duration(text).map_err(unread)
+    units::duration(text).map_err(|bad| unread(&bad))
 }
 
 fn instant(text: &str) -> Result<Time, Unread> {
-    units::instant(text).map_err(unread)
+    units::instant(text).map_err(|bad| unread(&bad))
 }
 
-fn unread(bad: BadUnit) -> Unread {
+fn unread(bad: &BadUnit) -> Unread {
     Unread { code: bad.code, why: bad.to_string() }
 }

@@ -258,14 +258,14 @@ fn settings() -> Settings {
         names: Names::default(),
         score: Score::Seconds,
         read: Readers {
-            span: |text| units::duration(text).map_err(unread),
-            instant: |text| units::instant(text).map_err(unread),
+            span: |text| units::duration(text).map_err(|bad| unread(&bad)),
+            instant: |text| units::instant(text).map_err(|bad| unread(&bad)),
             is_json: |bytes| serde_json::from_slice::<IgnoredAny>(bytes).is_ok(),
         },
         show: units::show_instant,
     }
 }
 
-fn unread(bad: BadUnit) -> Unread {
+fn unread(bad: &BadUnit) -> Unread {
     Unread { code: bad.code, why: bad.to_string() }
 }
