@@ -212,7 +212,9 @@ pub(super) fn instead(name: &str) -> String {
         return (*instead).to_owned();
     }
     let name = name.to_ascii_uppercase();
-    let like = TABLE.iter().map(|row| (distance(&name, row.0), row.0)).min();
+    // Whoever sends nothing but nonsense is not to keep anybody busy.
+    let near = TABLE.iter().filter(|row| row.0.len().abs_diff(name.len()) <= FAR);
+    let like = near.map(|row| (distance(&name, row.0), row.0)).min();
     match like {
         Some((distance, like)) if distance <= FAR => format!("did you mean {like}?"),
         _ => "COMMAND LIST names those there are".to_owned(),
