@@ -23,6 +23,7 @@ mod refusal;
 mod reply;
 mod session;
 
+pub use commands::names as command_names;
 pub use name::Names;
 pub use session::{Session, Todo, Wait};
 

@@ -26,6 +26,8 @@ use crate::reply::Reply;
 
 /// Commands asked at once, about: more would make others wait longer than a pipeline gains.
 const GATHERED: usize = 4_096;
+/// Payloads asked for at once: each may be the longest there is, and all are in memory together.
+const READ: usize = 64;
 /// Bytes said after which the socket has to take some before more is asked.
 const SAID: usize = 1 << 20;
 
@@ -107,6 +109,11 @@ impl Session {
         &mut self.said
     }
 
+    /// What has been begun since this was asked last: numbers of [`crate::command_names`].
+    pub fn begun(&mut self) -> vec::Drain<'_, usize> {
+        self.client.begun.drain(..)
+    }
+
     /// Does the client want to hear what happens to others' deadlines?
     pub fn listens(&self) -> bool {
         self.client.ears.listens()
@@ -119,8 +126,8 @@ impl Session {
             return Todo::Ask(std::mem::take(&mut self.more));
         }
         assert!(self.line.is_empty(), "what was asked comes back first");
-        let mut commands = Vec::new();
-        while !self.is_over && commands.len() < GATHERED && self.said.len() < SAID {
+        let (mut commands, mut read) = (Vec::new(), 0);
+        while !self.is_over && commands.len() < GATHERED && read < READ && self.said.len() < SAID {
             let words = match self.requests.next() {
                 Ok(Some(words)) => words,
                 Ok(None) => break,
@@ -138,6 +145,7 @@ impl Session {
                 Next::Say(reply) => self.say(reply),
                 Next::Ask { commands: asked, then, again } => {
                     self.line.push_back(Turn::Asked { commands: asked.len(), then });
+                    read += asked.iter().filter(|it| matches!(it, Command::Get(_))).count();
                     commands.extend(asked);
                     if again {
                         break;

@@ -98,6 +98,8 @@ pub(crate) struct Client {
     pub(crate) settings: Arc<Settings>,
     pub(crate) version: Version,
     pub(crate) ears: Ears,
+    /// The rows of the table that were begun, for whoever counts them.
+    pub(crate) begun: Vec<usize>,
     /// A transaction is open: what comes is taken in and not begun.
     is_in_transaction: bool,
     number: u64,
@@ -108,7 +110,7 @@ impl Client {
     pub(crate) fn new(settings: Arc<Settings>, number: u64) -> Client {
         let (version, ears) = (Version::default(), Ears::default());
         let (is_in_transaction, name) = (false, Vec::new());
-        Client { settings, version, ears, is_in_transaction, number, name }
+        Client { settings, version, ears, begun: Vec::new(), is_in_transaction, number, name }
     }
 
     /// Its number as it is told.
@@ -220,13 +222,22 @@ const TABLE: &[Row] = &[
 /// Longest name in the table, in bytes.
 const NAME_BYTES: usize = 24;
 
+/// The names of all commands, and at last what stands for those that are none.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|row| row.0).chain(["unknown"])
+}
+
 fn find(name: &[u8]) -> Option<&'static Row> {
+    place(name).map(|place| &TABLE[place])
+}
+
+/// Where in the table a command stands.
+fn place(name: &[u8]) -> Option<usize> {
     let mut capitals = [0; NAME_BYTES];
     let capitals = capitals.get_mut(..name.len())?;
     capitals.copy_from_slice(name);
     capitals.make_ascii_uppercase();
-    let at = TABLE.binary_search_by(|row| row.0.as_bytes().cmp(capitals)).ok()?;
-    Some(&TABLE[at])
+    TABLE.binary_search_by(|row| row.0.as_bytes().cmp(capitals)).ok()
 }
 
 /// Must everything before it have been answered?
@@ -240,7 +251,9 @@ pub(crate) fn begin(words: &Words<'_>, client: &mut Client) -> Next {
 }
 
 fn begun(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
-    let Some(Row(name, count, when, begin)) = find(words.at(0)) else {
+    let place = place(words.at(0));
+    client.begun.push(place.unwrap_or(TABLE.len()));
+    let Some(Row(name, count, when, begin)) = place.map(|place| &TABLE[place]) else {
         return Ok(unknown(words));
     };
     if !count.fits(words.len()) {
