@@ -17,13 +17,14 @@ use duly_engine::answer::Answer;
 use duly_engine::command::Command;
 use duly_engine::id::QueueName;
 use duly_engine::queue::Policy;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task;
 
 use crate::clock::{self, Clock};
-use crate::config::{ClockSource, Settings};
+use crate::config::{ClockSource, Redis, Settings};
 use crate::deliver::{self, DeliverSettings, Deliverers, Guard};
 use crate::driver::open::{self, StoreSettings};
 use crate::handle::Handle;
@@ -40,6 +41,8 @@ pub use crate::watch::{BadWatch, Preview};
 
 /// How long attempts under way may take to end when the server stops.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(20);
+/// Files that the process may have open, if the system lets it.
+const FILES: u64 = 262_144;
 /// Threads that serve requests and targets; the driver, the journal and the archive have their own.
 const WORKERS: usize = 2;
 
@@ -76,6 +79,7 @@ pub fn serve(
     beside: Option<axum::Router>,
     ready: impl FnOnce(),
 ) -> anyhow::Result<ExitCode> {
+    open_more_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("duly-worker")
@@ -91,6 +95,18 @@ pub fn serve(
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Every connection is a file to the system, and its usual limit is meant for a person's shell.
+fn open_more_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(FILES, |most| most.min(FILES));
+    if limit.current.is_some_and(|now| now < wanted) {
+        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+        }
+    }
 }
 
 async fn told_to_stop() -> anyhow::Result<()> {
@@ -124,7 +140,7 @@ impl Server {
     /// Starts everything.
     pub async fn start(settings: Settings, beside: Option<axum::Router>) -> anyhow::Result<Server> {
         let listener = listener_of(settings.http).await?;
-        let redis_listener = listener_of(settings.redis.listen).await?;
+        let redis_listeners = redis::Listeners::bind(&settings.redis).await?;
         let public_listener = listener_of(settings.public).await?;
         let metrics = Metrics::default();
         let running = open::open(
@@ -179,6 +195,8 @@ impl Server {
             watches,
             driver: running.ended,
         };
+        let redis = settings.redis.clone();
+        server.speak_redis(redis_listeners, redis, &metrics, stopped.clone());
         let routers = http::routers(
             server.handle.clone(),
             HttpSettings {
@@ -191,16 +209,6 @@ impl Server {
             },
             metrics,
         );
-        if let Some(listener) = redis_listener {
-            let address = listener.local_addr().context("the listener has no address")?;
-            let (handle, stopping) = (server.handle.clone(), stopped.clone());
-            let redis = settings.redis.clone();
-            server.listening.push(tokio::spawn(async move {
-                redis::serve(listener, handle, &redis, stopping).await;
-            }));
-            server.redis = Some(address);
-            tracing::info!(redis = %address, "listening");
-        }
         if let Some(listener) = listener {
             let address = listener.local_addr().context("the listener has no address")?;
             let router = beside.into_iter().fold(routers.api, axum::Router::merge);
@@ -216,6 +224,26 @@ impl Server {
             tracing::info!(public = %address, "listening for watch links alone");
         }
         Ok(server)
+    }
+
+    fn speak_redis(
+        &mut self,
+        listeners: redis::Listeners,
+        settings: Redis,
+        metrics: &Metrics,
+        stopping: watch::Receiver<bool>,
+    ) {
+        self.redis = listeners.address();
+        if let Some(address) = self.redis {
+            tracing::info!(redis = %address, "listening");
+        }
+        if let Some(path) = &settings.unix {
+            tracing::info!(redis = %path.display(), "listening");
+        }
+        let (handle, figures) = (self.handle.clone(), metrics.redis().clone());
+        self.listening.push(tokio::spawn(async move {
+            redis::serve(listeners, handle, &settings, figures, stopping).await;
+        }));
     }
 
     /// Where HTTP is listened to.

@@ -303,12 +303,16 @@ pub struct Flag {
 }
 
 /// The keys that the environment may set, and whether a number or a truth value may stand there.
-const SCALARS: [(&str, bool); 19] = [
+const SCALARS: [(&str, bool); 23] = [
     ("data", false),
     ("http.listen", false),
     ("http.public", false),
     ("http.public_streams", true),
     ("redis.listen", false),
+    ("redis.unix", false),
+    ("redis.unix_mode", false),
+    ("redis.connections", true),
+    ("redis.idle", false),
     ("redis.strip_prefix", false),
     ("redis.score", false),
     ("links.public_url", false),

@@ -6,6 +6,7 @@
 
 mod observed;
 mod outboxes;
+mod redis;
 mod watches;
 
 use std::fmt;
@@ -53,6 +54,7 @@ pub use self::observed::{
     Case, Delays, Fate, Instead, LONG, NAMED, Observed, Overdue, Tells, When,
 };
 pub use self::outboxes::{OutboxFigures, Outboxes};
+pub use redis::{Cut, RedisFigures};
 pub use watches::{Drift, Trouble, WatchFigures, Watches};
 
 type Labels = Vec<(&'static str, String)>;
@@ -115,6 +117,7 @@ pub struct Metrics {
     journal_bytes: Counter,
     clock_sets: Counter,
     outboxes: Outboxes,
+    redis: RedisFigures,
     watches: Watches,
 }
 
@@ -126,6 +129,7 @@ impl Default for Metrics {
             journal_bytes: Counter::default(),
             clock_sets: Counter::default(),
             outboxes: Outboxes::default(),
+            redis: RedisFigures::default(),
             watches: Watches::default(),
         }
     }
@@ -190,6 +194,11 @@ impl Metrics {
         &self.outboxes
     }
 
+    /// What clients of the Redis protocol do.
+    pub fn redis(&self) -> &RedisFigures {
+        &self.redis
+    }
+
     /// How the table watches are.
     pub fn watches(&self) -> &Watches {
         &self.watches
@@ -225,6 +234,7 @@ impl Metrics {
         }
         register_server(&mut registry, health);
         self.outboxes.register(&mut registry);
+        self.redis.register(&mut registry);
         self.watches.register(&mut registry, engine.map(|(clock, _)| clock.now));
         let seconds = || Unit::Seconds;
         registry.register_with_unit(

@@ -3,31 +3,31 @@
 //! Bytes are moved whenever they can be, also while the engine is asked: what a client sends
 //! meanwhile makes the next question, so that a pipeline is one commit however it was cut, and a
 //! client that hangs up while it waits is noticed. What is read ahead and what is said and not taken
-//! are bounded; a client that does not read is not read from.
+//! are bounded; a client that does not read is not read from, and one that never does is cut off.
+//!
+//! The stream is any: a port's, a Unix socket's, one in TLS.
 
 use std::io;
-use std::mem::MaybeUninit;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use duly_engine::id::Seq;
+use duly_engine::time::Span;
 use duly_wire::{Session, Todo};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::sync::watch;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use crate::handle::{Handle, Stopped};
+use super::Room;
+use super::patience::Patience;
+use super::socket::{AHEAD, Socket};
+use crate::handle::Stopped;
 use crate::listen::stopped;
+use crate::metrics::Cut;
 
-/// Bytes read at once.
-const PIECE: usize = 64 << 10;
-/// Bytes that may wait to be understood before no more are read, unless they are one request.
-const AHEAD: usize = 256 << 10;
 /// Bytes that may wait to be taken before nothing is added that nobody has asked for.
 const UNTAKEN: usize = 64 << 10;
-/// How long a client may leave untaken what it was told.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The same when the server stops.
+/// How long a client may take to take its last answer, and to see that it was the last.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why a conversation is over.
@@ -39,8 +39,8 @@ enum Over {
     Said,
     /// The socket has failed.
     Broken(io::Error),
-    /// The client does not take what it is told.
-    Slow,
+    /// The client takes too long.
+    Cut(Cut),
     /// The server stops.
     Stopping,
 }
@@ -59,27 +59,22 @@ struct Hearing {
 
 /// One client.
 pub(super) struct Conversation<S> {
-    stream: S,
+    socket: Socket<S>,
     session: Session,
-    handle: Handle,
-    stopping: watch::Receiver<bool>,
+    number: u64,
+    room: Room,
     hearing: Option<Hearing>,
-    /// So many of the bytes that were said have been taken.
-    taken: usize,
-    /// The client will send no more.
-    has_ended: bool,
+    patience: Patience,
+    /// Held while a request is read that is longer than what is read ahead.
+    long: Option<OwnedSemaphorePermit>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// One that begins.
-    pub(super) fn new(
-        stream: S,
-        session: Session,
-        handle: Handle,
-        stopping: watch::Receiver<bool>,
-    ) -> Conversation<S> {
-        let (hearing, taken, has_ended) = (None, 0, false);
-        Conversation { stream, session, handle, stopping, hearing, taken, has_ended }
+    pub(super) fn new(stream: S, session: Session, number: u64, room: Room) -> Conversation<S> {
+        let socket = Socket::new(stream, room.figures.clone());
+        let patience = Patience::new(room.idle);
+        Conversation { socket, session, number, room, hearing: None, patience, long: None }
     }
 
     /// Talks until it is over.
@@ -90,51 +85,60 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             }
         };
         match over {
-            Over::Left => return,
-            Over::Said => {}
-            Over::Broken(error) => {
-                tracing::debug!(%error, "a client's connection broke");
-                return;
+            Over::Left => {}
+            Over::Broken(error) => tracing::debug!(%error, "a client's connection broke"),
+            Over::Cut(cut) => {
+                self.room.figures.cut(cut);
+                tracing::warn!(
+                    client = self.number,
+                    why = cut.reason(),
+                    "a client of the Redis protocol is cut off"
+                );
             }
-            Over::Slow => {
-                tracing::warn!("a client that does not take what it is told is cut off");
-                return;
-            }
-            Over::Stopping => {
-                // Who does not take it now sees that it is cut off.
-                drop(tokio::time::timeout(LAST_WORDS, self.send()).await);
-            }
+            // Who does not take it now sees that it is cut off.
+            Over::Stopping => drop(tokio::time::timeout(LAST_WORDS, self.send()).await),
+            Over::Said => drop(tokio::time::timeout(LAST_WORDS, self.part()).await),
         }
-        drop(self.stream.shutdown().await);
     }
 
     /// Does the next thing that is to be done.
     async fn go_on(&mut self) -> Result<(), Over> {
-        if *self.stopping.borrow() {
+        if *self.room.stopping.borrow() {
             return Err(Over::Stopping);
         }
         let todo = self.session.todo();
         self.listen();
+        let mut has_begun = false;
+        for command in self.session.begun() {
+            self.room.figures.command(command);
+            has_begun = true;
+        }
+        if has_begun {
+            self.patience.renew();
+            self.long = None;
+        }
         match todo {
             Todo::Read => self.read().await,
             Todo::Send => self.send().await,
             Todo::Ask(commands) => {
-                let handle = self.handle.clone();
+                let handle = self.room.handle.clone();
                 let answers = self.meanwhile(handle.ask_all(commands)).await??;
                 self.session.answered(answers, handle.now());
                 Ok(())
             }
             Todo::Lease(wait) => {
-                let handle = self.handle.clone();
-                let mut stopping = self.stopping.clone();
+                let handle = self.room.handle.clone();
+                let mut stopping = self.room.stopping.clone();
+                // Who will say no more may still take what is there, but does not wait.
+                let until = if self.socket.has_ended { Span::ZERO } else { wait.wait };
                 let leasing = async {
                     tokio::select! {
                         biased;
-                        leased = handle.lease(wait.queue, wait.max, wait.span, wait.wait) => leased,
+                        leased = handle.lease(wait.queue, wait.max, wait.span, until) => leased,
                         () = stopped(&mut stopping) => Ok(Ok(Vec::new())),
                     }
                 };
-                let leased = self.meanwhile(leasing).await??;
+                let leased = self.unless_it_leaves(leasing).await??;
                 self.session.leased(leased, handle.now());
                 Ok(())
             }
@@ -148,23 +152,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// Begins to hear what happens, or stops.
     fn listen(&mut self) {
         if self.session.listens() != self.hearing.is_some() {
-            let events = self.handle.events();
-            self.hearing = self
-                .session
-                .listens()
-                .then(|| Hearing { news: events.news(), heard: events.last() });
+            let events = self.room.handle.events();
+            let begun = || Hearing { news: events.news(), heard: events.last() };
+            self.hearing = self.session.listens().then(begun);
         }
     }
 
     /// Reads something.
     async fn read(&mut self) -> Result<(), Over> {
         let before = self.session.unread();
+        if before >= AHEAD && self.long.is_none() {
+            let places = Arc::clone(&self.room.long);
+            let place = self.meanwhile(async move { places.acquire_owned().await }).await?;
+            self.long = Some(place.expect("nobody closes it"));
+        }
         while self.session.unread() == before {
-            if self.has_ended {
+            if self.socket.has_ended {
                 self.send().await?;
                 return Err(Over::Left);
             }
-            self.wait(true).await?;
+            self.step(true).await?;
         }
         Ok(())
     }
@@ -172,7 +179,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// Sends what was said.
     async fn send(&mut self) -> Result<(), Over> {
         while !self.session.said().is_empty() {
-            self.wait(false).await?;
+            self.step(false).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the conversation so that its last word arrives: closing over bytes that nobody has read
+    /// would take it back.
+    async fn part(&mut self) -> Result<(), Over> {
+        self.socket.stream.shutdown().await.map_err(Over::Broken)?;
+        while !self.socket.has_ended {
+            self.step(true).await?;
         }
         Ok(())
     }
@@ -184,26 +201,53 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(done),
-                moved = self.wait(false) => moved?,
+                moved = self.step(false) => moved?,
             }
         }
     }
 
-    /// Waits until something has happened: bytes were moved, or there was something to hear.
-    /// Whoever wants to read may read more than is read ahead.
-    async fn wait(&mut self, wants_to_read: bool) -> Result<(), Over> {
-        let has_room = self.session.said().len() - self.taken < UNTAKEN;
-        let Conversation { stream, session, hearing, stopping, taken, has_ended, .. } = self;
-        let mut socket = Socket { stream, session, taken, has_ended };
-        let may_be_slow = !socket.session.said().is_empty();
-        let heard = tokio::select! {
-            biased;
-            moved = socket.exchange(wants_to_read) => return moved.map_err(Over::Broken),
-            () = news(hearing.as_mut()), if has_room => true,
-            () = stopped(stopping), if wants_to_read => return Err(Over::Stopping),
-            () = tokio::time::sleep(PATIENCE), if may_be_slow => false,
+    /// The same, but what is waited for is nobody's when the client has gone.
+    async fn unless_it_leaves<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Over> {
+        let had_ended = self.socket.has_ended;
+        let mut work = pin!(work);
+        while self.socket.has_ended == had_ended {
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(done),
+                moved = self.step(false) => moved?,
+            }
+        }
+        Err(Over::Left)
+    }
+
+    /// Waits until something has happened: bytes were moved, or there was something to hear. Whoever
+    /// wants to read may read more than is read ahead.
+    async fn step(&mut self, wants_to_read: bool) -> Result<(), Over> {
+        let untaken = self.socket.untaken(&mut self.session);
+        let wait = if untaken > 0 {
+            Some(Cut::Slow)
+        } else if !wants_to_read {
+            None
+        } else if self.session.unread() > 0 {
+            Some(Cut::Unfinished)
+        } else {
+            Some(Cut::Idle).filter(|_| self.hearing.is_none())
         };
-        if heard { self.hear() } else { Err(Over::Slow) }
+        let Conversation { socket, session, room, hearing, patience, .. } = self;
+        tokio::select! {
+            biased;
+            moved = socket.exchange(session, wants_to_read) => {
+                let has_written = moved.map_err(Over::Broken)?;
+                if has_written {
+                    self.patience.renew();
+                }
+                return Ok(());
+            }
+            () = news(hearing.as_mut()), if untaken < UNTAKEN => {}
+            () = stopped(&mut room.stopping), if wants_to_read => return Err(Over::Stopping),
+            () = patience.run_out(wait) => return Err(wait.map_or(Over::Left, Over::Cut)),
+        }
+        self.hear()
     }
 
     /// Tells what has happened. Who has fallen behind what is kept is cut off: it was told nothing
@@ -211,7 +255,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     fn hear(&mut self) -> Result<(), Over> {
         let Some(hearing) = &mut self.hearing else { return Ok(()) };
         hearing.news.borrow_and_update();
-        let page = self.handle.events().read(hearing.heard).map_err(|_| Over::Slow)?;
+        let events = self.room.handle.events();
+        let page = events.read(hearing.heard).map_err(|_| Over::Cut(Cut::Slow))?;
         self.session.hear(&page.announcements);
         hearing.heard = page.up_to;
         if page.more {
@@ -226,74 +271,6 @@ async fn news(hearing: Option<&mut Hearing>) {
     let Some(hearing) = hearing else { return std::future::pending().await };
     if hearing.news.changed().await.is_err() {
         // The driver has stopped, and the server is about to.
-        std::future::pending().await
-    }
-}
-
-/// The part of a conversation that moves bytes.
-struct Socket<'a, S> {
-    stream: &'a mut S,
-    session: &'a mut Session,
-    taken: &'a mut usize,
-    has_ended: &'a mut bool,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Socket<'_, S> {
-    /// Waits until some bytes could be moved, and moves all that can be.
-    async fn exchange(&mut self, wants_to_read: bool) -> io::Result<()> {
-        std::future::poll_fn(|context| {
-            let has_written = self.write(context)?;
-            let has_read = self.read(context, wants_to_read)?;
-            if has_written || has_read { Poll::Ready(Ok(())) } else { Poll::Pending }
-        })
-        .await
-    }
-
-    fn write(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
-        let before = *self.taken;
-        let said = self.session.said();
-        while *self.taken < said.len() {
-            match Pin::new(&mut *self.stream).poll_write(context, &said[*self.taken..]) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(bytes)) => *self.taken += bytes,
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => break,
-            }
-        }
-        let has_written = *self.taken > before;
-        if *self.taken == said.len() {
-            said.clear();
-            said.shrink_to(PIECE);
-            *self.taken = 0;
-        } else if *self.taken > said.len() / 2 {
-            said.drain(..*self.taken);
-            *self.taken = 0;
-        }
-        if !has_written {
-            return Ok(false);
-        }
-        // TLS keeps what was written until it is told to let go of it.
-        match Pin::new(&mut *self.stream).poll_flush(context) {
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(true),
-        }
-    }
-
-    fn read(&mut self, context: &mut Context<'_>, wants_to_read: bool) -> io::Result<bool> {
-        let mut has_read = false;
-        while !*self.has_ended && (self.session.unread() < AHEAD || (wants_to_read && !has_read)) {
-            let mut room = [MaybeUninit::uninit(); PIECE];
-            let mut piece = ReadBuf::uninit(&mut room);
-            match Pin::new(&mut *self.stream).poll_read(context, &mut piece) {
-                Poll::Ready(Ok(())) => {
-                    has_read = true;
-                    *self.has_ended = piece.filled().is_empty();
-                    self.session.receive(piece.filled());
-                }
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => break,
-            }
-        }
-        Ok(has_read)
+        std::future::pending::<()>().await;
     }
 }

@@ -1,42 +1,73 @@
 //! The Redis protocol: sockets for the sessions of [`duly_wire`].
 //!
 //! What words mean and how answers look is decided there, without a socket; here bytes are moved
-//! and what a session wants is carried out. `accept` lets clients in, `conversation` talks with one
-//! of them. Nothing here knows a command, decides about deadlines or reads the time.
+//! and what a session wants is carried out. `bind` takes the places where clients come, `accept` lets
+//! them in, `conversation` talks with one of them over its `socket`, `patience` ends what would last for
+//! ever. Nothing here knows a command, decides about deadlines or reads the time.
 
 mod accept;
+mod bind;
 mod conversation;
+mod patience;
+mod socket;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use duly_engine::time::{Span, Time};
 use duly_wire::{Names, Readers, Score, Settings, Unread};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+
+pub use bind::Listeners;
 
 use super::payload;
 use crate::config::Redis;
 use crate::handle::Handle;
+use crate::metrics::RedisFigures;
 use crate::units::{self, BadUnit};
+
+/// Clients that may be in the middle of a long request, at once: each may be 16 MiB.
+const LONG_REQUESTS: usize = 4;
 
 /// What every conversation has at hand.
 #[derive(Clone)]
 struct Room {
     handle: Handle,
     settings: Arc<Settings>,
+    figures: RedisFigures,
+    /// How long a client may send nothing.
+    idle: Option<Duration>,
+    /// Places for clients.
+    places: Arc<Semaphore>,
+    /// Places for those whose request is longer than what is read ahead.
+    long: Arc<Semaphore>,
+    /// The number of the next client.
+    next: Arc<AtomicU64>,
     /// Turns true when the server stops: conversations end then.
     stopping: watch::Receiver<bool>,
 }
 
 /// Serves until `stopping` turns true and what was under way is answered.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Listeners,
     handle: Handle,
     redis: &Redis,
+    figures: RedisFigures,
     stopping: watch::Receiver<bool>,
 ) {
-    let settings = Arc::new(settings(redis));
-    accept::accept(listener, Room { handle, settings, stopping }).await;
+    let clients = bind::clients(redis.connections);
+    let room = Room {
+        handle,
+        settings: Arc::new(settings(redis)),
+        figures,
+        idle: redis.idle,
+        places: Arc::new(Semaphore::new(clients as usize)),
+        long: Arc::new(Semaphore::new(LONG_REQUESTS)),
+        next: Arc::new(AtomicU64::new(1)),
+        stopping,
+    };
+    accept::accept_all(listeners, room, clients).await;
 }
 
 fn settings(redis: &Redis) -> Settings {
