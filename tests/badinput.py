@@ -289,6 +289,9 @@ def starts(suite, running):
     taken = ["serve", "--data", suite.path("other"), "--http", f"127.0.0.1:{running.port}",
              "--redis", "off"]
     ends(suite, "a port in use", taken, [running.port], 75)
+    taken = ["serve", "--data", suite.path("other"), "--http", http,
+             "--redis", f"127.0.0.1:{running.port}"]
+    ends(suite, "a port in use, for the Redis protocol", taken, [running.port, "--redis"], 75)
     file = suite.path("file")
     with open(file, "w", encoding="utf-8") as out:
         out.write("not a directory")
@@ -301,6 +304,8 @@ def starts(suite, running):
              user="nobody")
     open_wide = ["serve", "--data", suite.path("wide"), "--http", "0.0.0.0:0"]
     ends(suite, "an open address without keys", open_wide, ["API keys"], 78)
+    open_wide = ["serve", "--data", suite.path("wide"), "--http", http, "--redis", "0.0.0.0:0"]
+    ends(suite, "the Redis protocol at an open address", open_wide, ["API keys"], 78)
     ends(suite, "an unknown flag", ["serve", "--colour"], ["--colour"], 2)
     ends(suite, "an unknown command", ["server"], ["server"], 2)
     ends(suite, "a missing configuration", serve(suite.path("d"), "--config", "/nowhere/duly.toml"),
