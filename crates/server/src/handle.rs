@@ -104,9 +104,15 @@ impl Handle {
             return Ok(Vec::new());
         }
         let given = commands.iter().map(payload).collect();
+        Ok(fetched(self.ask_unfetched(commands).await?, given))
+    }
+
+    /// The same, but payloads stay in the journal until somebody fetches them: for those who show few
+    /// of them.
+    pub async fn ask_unfetched(&self, commands: Vec<Command>) -> Result<Reply, Stopped> {
         let (ask, answers) = self.request(commands).await?;
         self.0.inbox.send(Message::Ask(ask)).map_err(|_| Stopped)?;
-        Ok(fetched(answers.await.map_err(|_| Stopped)?, given))
+        answers.await.map_err(|_| Stopped)
     }
 
     /// Leases up to `max` deliveries of a pull queue; when there are none, waits for the first up to `wait`.

@@ -5,7 +5,7 @@
 //! carries it out. So the same session runs in the server, in a test that cuts the bytes anywhere,
 //! and in a fuzzer.
 //!
-//! A request travels like this: `reading` cuts it out of the bytes; [`commands`] finds its row in
+//! A request travels like this: `reading` cuts it out of the bytes; `commands` finds its row in
 //! the table and begins it, which gives a reply at once, or commands for the engine and what to do
 //! with their answers; `session` keeps requests in order and gathers those that arrived together,
 //! so that a pipeline is one group commit; `reply` writes what was said in the client's version

@@ -16,6 +16,7 @@ use std::vec;
 use duly_engine::announce::Announcement;
 use duly_engine::answer::{Answer, Leased, Refusal};
 use duly_engine::command::Command;
+use duly_engine::deadline::PayloadAt;
 use duly_engine::id::QueueName;
 use duly_engine::time::{Span, Time};
 
@@ -170,7 +171,13 @@ impl Session {
     }
 
     /// What came of the commands of the last [`Todo::Ask`], in their order, and what time it is.
-    pub fn answered(&mut self, answers: Vec<Answer>, now: Time) {
+    /// Payloads may still be in the journal: those that the client is shown are fetched.
+    pub fn answered(
+        &mut self,
+        answers: Vec<Answer>,
+        now: Time,
+        fetch: &mut dyn FnMut(&mut PayloadAt),
+    ) {
         let mut answers = answers.into_iter();
         // Who asks again is the last in the line, and waits for what comes of it.
         while self.more.is_empty()
@@ -179,7 +186,8 @@ impl Session {
             match turn {
                 Turn::Said(reply) => reply.write(self.client.version, &mut self.said),
                 Turn::Asked { commands, then } => {
-                    let mut heard = Heard { answers: answers.by_ref().take(commands), now };
+                    let answers = answers.by_ref().take(commands);
+                    let mut heard = Heard { answers, now, fetch: &mut *fetch };
                     let next = then(&mut heard);
                     // A refusal may have been enough to know the reply.
                     heard.for_each(drop);
@@ -190,12 +198,14 @@ impl Session {
         assert!(answers.next().is_none(), "there are as many answers as commands");
     }
 
-    /// What came of the last [`Todo::Lease`], and what time it is.
+    /// What came of the last [`Todo::Lease`], payloads fetched, and what time it is.
     pub fn leased(&mut self, leased: Result<Vec<Leased>, Refusal>, now: Time) {
         let then = self.waiting.take().expect("a lease was waited for");
         let answer = leased.map_or_else(Answer::Refused, Answer::Leased);
         let mut answers = vec![answer].into_iter();
-        let next = then(&mut Heard { answers: answers.by_ref().take(1), now });
+        let mut fetch = |_: &mut PayloadAt| {};
+        let answers = answers.by_ref().take(1);
+        let next = then(&mut Heard { answers, now, fetch: &mut fetch });
         self.go_on(next);
     }
 
@@ -239,6 +249,7 @@ impl Session {
 /// What the engine answered to one request.
 pub(crate) struct Heard<'a> {
     answers: std::iter::Take<&'a mut vec::IntoIter<Answer>>,
+    fetch: &'a mut dyn FnMut(&mut PayloadAt),
     /// What time it is.
     pub(crate) now: Time,
 }
@@ -247,6 +258,13 @@ impl Heard<'_> {
     /// The next answer.
     pub(crate) fn one(&mut self) -> Answer {
         self.answers.next().expect("there are as many answers as commands")
+    }
+
+    /// The next answer, with the payloads that the client is shown.
+    pub(crate) fn shown(&mut self) -> Answer {
+        let mut answer = self.one();
+        answer.payloads_mut().into_iter().for_each(&mut *self.fetch);
+        answer
     }
 }
 

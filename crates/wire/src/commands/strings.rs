@@ -164,7 +164,7 @@ impl Setting {
 
 fn set_if_absent(setting: &Setting, when: When) -> Next {
     let shows_old = setting.shows_old;
-    Next::ask(vec![setting.schedule(when, Seen::Unasked)], move |heard| match heard.one() {
+    Next::ask(vec![setting.schedule(when, Seen::Unasked)], move |heard| match heard.shown() {
         Answer::Scheduled { created: true, .. } if shows_old => Reply::Nothing,
         Answer::Scheduled { created: true, .. } => Reply::OK,
         Answer::Scheduled { deadline, .. } => {
@@ -178,7 +178,7 @@ fn set_if_absent(setting: &Setting, when: When) -> Next {
 fn look_first(setting: Arc<Setting>) -> Next {
     let get = Command::Get(setting.at.clone());
     Next::ask_first(vec![get], move |heard| {
-        let seen = match pending(heard.one()) {
+        let seen = match pending(heard.shown()) {
             Ok(seen) => seen,
             Err(refused) => return Next::Say(refused),
         };
@@ -269,7 +269,7 @@ fn set_after(words: &Words<'_>, client: &Client, unit: &Unit, name: &str) -> Res
 /// `GET key`
 pub(super) fn get(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
     let get = Command::Get(address(client, words.at(1))?);
-    Ok(Next::ask(vec![get], |heard| match pending(heard.one()) {
+    Ok(Next::ask(vec![get], |heard| match pending(heard.shown()) {
         Ok(deadline) => deadline.map_or(Reply::Nothing, value),
         Err(refused) => refused,
     }))
@@ -278,9 +278,10 @@ pub(super) fn get(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
 /// `MGET key…`
 pub(super) fn mget(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
     let gets = words.from(1).map(|key| Ok(Command::Get(address(client, key)?)));
-    Ok(Next::ask(gets.collect::<Result<_, No>>()?, |heard| {
-        let values: Result<Vec<Reply>, Reply> =
-            heard.map(|answer| Ok(pending(answer)?.map_or(Reply::Nothing, value))).collect();
+    let keys = words.len() - 1;
+    Ok(Next::ask(gets.collect::<Result<_, No>>()?, move |heard| {
+        let value = |_| Ok(pending(heard.shown())?.map_or(Reply::Nothing, value));
+        let values: Result<Vec<Reply>, Reply> = (0..keys).map(value).collect();
         values.map_or_else(|refused| refused, Reply::List)
     }))
 }
@@ -288,7 +289,7 @@ pub(super) fn mget(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
 /// `GETDEL key`
 pub(super) fn getdel(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
     let settle = deleted(address(client, words.at(1))?);
-    Ok(Next::ask(vec![settle], |heard| match won(heard.one()) {
+    Ok(Next::ask(vec![settle], |heard| match won(heard.shown()) {
         Ok(deadline) => deadline.map_or(Reply::Nothing, value),
         Err(refused) => refused,
     }))

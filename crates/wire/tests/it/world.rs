@@ -85,7 +85,7 @@ impl World {
         answers
     }
 
-    /// Keeps what the step wrote, and fetches what its answers point at.
+    /// Keeps what the step wrote, and places what its answers point at.
     fn finish(&mut self, answers: &mut [Answer]) -> Vec<Announcement> {
         let step = self.engine.finish();
         let offset = u32::try_from(self.journal.len()).expect("a test writes little");
@@ -93,10 +93,7 @@ impl World {
         self.engine.placed(SEGMENT, offset);
         for payload in answers.iter_mut().flat_map(Answer::payloads_mut) {
             if let PayloadAt::Stored(stored) = payload {
-                let stored = stored.placed(SEGMENT, offset);
-                let from = stored.offset as usize;
-                let bytes = self.journal[from..from + stored.bytes as usize].into();
-                *payload = PayloadAt::Here(Payload { kind: stored.kind, bytes });
+                *stored = stored.placed(SEGMENT, offset);
             }
         }
         announce::read(&step.announced).collect()
@@ -128,15 +125,18 @@ impl World {
                     self.seen.push(format!("… {}", show::command(&command)));
                     self.decide(vec![command]);
                 }
-                client.answered(answers, self.now);
+                let journal = &self.journal;
+                client.answered(answers, self.now, &mut |payload| read(journal, payload));
             }
             Todo::Lease(wait) => {
                 let Wait { queue, max, span, wait } = wait;
                 let command = Command::Lease { queue, key: None, max, span };
                 self.seen.push(format!("{}, wait {wait}", show::command(&command)));
-                let answer = self.decide(vec![command]).pop();
+                let mut answer = self.decide(vec![command]).pop().expect("a command has an answer");
+                let journal = &self.journal;
+                answer.payloads_mut().into_iter().for_each(|payload| read(journal, payload));
                 client.leased(
-                    match answer.expect("a command has an answer") {
+                    match answer {
                         Answer::Leased(leased) => Ok(leased),
                         Answer::Refused(refusal) => Err(refusal),
                         other => unreachable!("a lease was answered with {other:?}"),
@@ -173,4 +173,13 @@ fn settings() -> Settings {
 
 fn unread(code: &'static str, text: &str) -> Unread {
     Unread { code, why: format!("{text} is not read here") }
+}
+
+/// Fetches a payload, as the server does when it is to be shown.
+fn read(journal: &[u8], payload: &mut PayloadAt) {
+    if let PayloadAt::Stored(stored) = payload {
+        let from = stored.offset as usize;
+        let bytes = journal[from..from + stored.bytes as usize].into();
+        *payload = PayloadAt::Here(Payload { kind: stored.kind, bytes });
+    }
 }

@@ -12,6 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use duly_engine::deadline::PayloadAt;
 use duly_engine::id::Seq;
 use duly_engine::time::Span;
 use duly_wire::{Session, Todo};
@@ -122,8 +123,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             Todo::Send => self.send().await,
             Todo::Ask(commands) => {
                 let handle = self.room.handle.clone();
-                let answers = self.meanwhile(handle.ask_all(commands)).await??;
-                self.session.answered(answers, handle.now());
+                let reply = self.meanwhile(handle.ask_unfetched(commands)).await??;
+                let mut fetch = |payload: &mut PayloadAt| reply.pins.fetch(payload);
+                self.session.answered(reply.answers, handle.now(), &mut fetch);
                 Ok(())
             }
             Todo::Lease(wait) => {

@@ -194,7 +194,9 @@ impl Talk {
                 Todo::Ask(commands) => {
                     self.asked.extend_from_slice(&commands);
                     let answers = self.decide(commands);
-                    self.session.answered(answers, NOON);
+                    let journal = &self.journal;
+                    let mut fetch = |payload: &mut PayloadAt| read(journal, payload);
+                    self.session.answered(answers, NOON, &mut fetch);
                 }
                 Todo::Lease(wait) => {
                     let lease = Command::Lease {
@@ -204,7 +206,11 @@ impl Talk {
                         key: None,
                     };
                     self.asked.push(lease.clone());
-                    let leased = match self.decide(vec![lease]).pop() {
+                    let mut answers = self.decide(vec![lease]);
+                    for payload in answers.iter_mut().flat_map(Answer::payloads_mut) {
+                        read(&self.journal, payload);
+                    }
+                    let leased = match answers.pop() {
                         Some(Answer::Leased(leased)) => Ok(leased),
                         Some(Answer::Refused(refusal)) => Err(refusal),
                         other => unreachable!("a lease was answered with {other:?}"),
@@ -225,7 +231,7 @@ impl Talk {
         }
     }
 
-    /// One step of the engine, with the payloads that its answers point at.
+    /// One step of the engine; payloads stay where its answers point.
     fn decide(&mut self, commands: Vec<Command>) -> Vec<Answer> {
         self.engine.begin(reading(), Storage::Plenty);
         let mut answers: Vec<Answer> = commands
@@ -239,13 +245,19 @@ impl Talk {
         self.engine.placed(1, offset);
         for payload in answers.iter_mut().flat_map(Answer::payloads_mut) {
             if let PayloadAt::Stored(stored) = payload {
-                let stored = stored.placed(1, offset);
-                let from = stored.offset as usize;
-                let bytes = self.journal[from..from + stored.bytes as usize].into();
-                *payload = PayloadAt::Here(Payload { kind: stored.kind, bytes });
+                *stored = stored.placed(1, offset);
             }
         }
         answers
+    }
+}
+
+/// Fetches a payload, as the server does when it is to be shown.
+fn read(journal: &[u8], payload: &mut PayloadAt) {
+    if let PayloadAt::Stored(stored) = payload {
+        let from = stored.offset as usize;
+        let bytes = journal[from..from + stored.bytes as usize].into();
+        *payload = PayloadAt::Here(Payload { kind: stored.kind, bytes });
     }
 }
 

@@ -47,7 +47,7 @@ fn address(words: &Words<'_>) -> Result<Address, No> {
 /// Asks, and tells what came of it.
 fn ask(command: Command, client: &Client) -> Next {
     let show = client.settings.show;
-    Next::ask(vec![command], move |heard| told(heard.one(), show))
+    Next::ask(vec![command], move |heard| told(heard.shown(), show))
 }
 
 /// `DULY.SCHEDULE queue key [AFTER span | DUE instant] [PAYLOAD value] [PRIORITY number]

@@ -30,7 +30,7 @@ pub(in super::super) fn lease(words: &Words<'_>, client: &mut Client) -> Result<
     }
     let wait = Wait { queue: queue(words.at(1))?, max, span: span(&options)?, wait };
     let show = client.settings.show;
-    Ok(Next::Wait(wait, Box::new(move |heard| Next::Say(told(heard.one(), show)))))
+    Ok(Next::Wait(wait, Box::new(move |heard| Next::Say(told(heard.shown(), show)))))
 }
 
 /// `DULY.VERDICT delivery token done | superseded | retry | dead [ERROR text] [RETRY_AFTER span]`
