@@ -126,6 +126,14 @@ pub fn duration(text: &str) -> Result<Span, BadUnit> {
     WrittenDuration::from(text).span()
 }
 
+/// A duration from a protocol in which numbers are text, too: digits alone are seconds.
+pub fn duration_or_seconds(text: &str) -> Result<Span, BadUnit> {
+    match text.parse() {
+        Ok(seconds) => WrittenDuration(Written::Integer(seconds)).span(),
+        Err(_) => duration(text),
+    }
+}
+
 /// An instant from a command line's or an environment's text; digits alone are milliseconds.
 pub fn instant(text: &str) -> Result<Time, BadUnit> {
     match text.parse::<i128>() {

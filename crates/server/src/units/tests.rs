@@ -2,7 +2,10 @@
 
 use duly_engine::time::{Span, Time};
 
-use super::{WrittenDuration, WrittenInstant, duration, instant, show_instant, time_zone};
+use super::{
+    WrittenDuration, WrittenInstant, duration, duration_or_seconds, instant, show_instant,
+    time_zone,
+};
 
 fn json_duration(json: &str) -> Result<Span, super::BadUnit> {
     serde_json::from_str::<WrittenDuration>(json).expect("any JSON is taken").span()
@@ -34,6 +37,14 @@ fn durations_are_read_as_people_write_them() {
     for (json, millis) in cases {
         assert_eq!(json_duration(json), Ok(Span::from_millis(millis)), "{json}");
     }
+}
+
+#[test]
+fn where_numbers_are_text_digits_alone_are_seconds() {
+    for (text, millis) in [("1800", Some(1_800_000)), ("30m", Some(1_800_000)), ("-1", None)] {
+        assert_eq!(duration_or_seconds(text).ok().map(Span::millis), millis, "{text}");
+    }
+    assert!(duration("1800").is_err(), "elsewhere a text has its unit");
 }
 
 #[test]

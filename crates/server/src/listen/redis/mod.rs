@@ -81,7 +81,7 @@ fn settings(redis: &Redis) -> Settings {
 }
 
 fn span(text: &str) -> Result<Span, Unread> {
-    units::duration(text).map_err(|bad| unread(&bad))
+    units::duration_or_seconds(text).map_err(|bad| unread(&bad))
 }
 
 fn instant(text: &str) -> Result<Time, Unread> {
