@@ -255,7 +255,8 @@ def woocommerce(suite):
 def magento(suite):
     """Orders that are made when they are placed."""
     shop = Shop(suite, "magento")
-    shop.run("CREATE TABLE sales_order (entity_id INTEGER PRIMARY KEY, state TEXT, status TEXT, created_at TEXT)")
+    shop.run("CREATE TABLE sales_order (entity_id INTEGER PRIMARY KEY, state TEXT, status TEXT, created_at TEXT,"
+             " updated_at TEXT, total_paid NUMERIC)")
     shop.run("CREATE INDEX by_status ON sales_order (status, created_at)")
     shop.run("CREATE TABLE history (id INTEGER, comment TEXT)")
     os.makedirs(suite.path("magento/app"))
@@ -270,7 +271,8 @@ def magento(suite):
 
     def place(*numbers):
         for number in numbers:
-            shop.run("INSERT INTO sales_order VALUES (?, 'new', 'pending_payment', ?)", number, text(now_ms()))
+            shop.run("INSERT INTO sales_order VALUES (?, 'new', 'pending_payment', ?, ?, NULL)",
+                     number, text(now_ms()), text(now_ms()))
 
     def change(column):
         return lambda value: lambda n: shop.run(f"UPDATE sales_order SET {column} = ? WHERE entity_id = ?", value, n)
