@@ -6,13 +6,15 @@ closed; another keeps a page open. Then come 200 orders, half of which are paid 
 some of them just when it ends. Duly is killed with SIGKILL twice, MariaDB once, php-fpm again and
 again until a webhook has failed. At the end the books are gone through: each order is paid or
 cancelled, none is both, none was early, the stock is right to the piece, and money that came too late
-was given back once.
+was given back once. Where keys expire (M4), what `DEL` said must be what Duly's books say, and an order
+must be cancelled whether or not anybody heard the event.
 """
 
 import collections
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -21,18 +23,21 @@ import threading
 import time
 
 from blackbox import Client, Suite, free_port, instant, in_parallel, now_ms, until
+from peers.resp import Resp
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RUN = os.path.join(os.path.dirname(HERE), "examples", "shop-php", "run")
 
-Way = collections.namedtuple("Way", "name act ends")
-"""A way; who acts: `webhook`, `exec` or `sql`; whether the provider's payment session is ended too."""
+Way = collections.namedtuple("Way", "name act ends outcome")
+"""A way; who acts: `webhook`, `exec` or `sql`; whether the provider's payment session is ended too;
+and what a payment settles with."""
 
 WAYS = [
-    Way("m3", "webhook", ends=True),
-    Way("m3", "exec", ends=True),
-    Way("m2", "sql", ends=False),
-    Way("m1", "webhook", ends=True),
+    Way("m3", "webhook", ends=True, outcome="paid"),
+    Way("m3", "exec", ends=True, outcome="paid"),
+    Way("m2", "sql", ends=False, outcome="paid"),
+    Way("m1", "webhook", ends=True, outcome="paid"),
+    Way("m4", "webhook", ends=True, outcome="deleted"),
 ]
 
 AFTER = 40
@@ -67,6 +72,7 @@ class Shop:
         self.data = suite.path(f"{way.name}-{way.act}")
         self.port = free_port()
         self.log = f"{self.data}.log"
+        self.cut_short = set()
         line = [RUN, "--way", way.name, "--after", f"{AFTER}s", "--duly", suite.binary]
         line += ["--port", str(self.port), "--data", self.data]
         line += [] if way.act == "sql" else ["--act", way.act]
@@ -77,6 +83,8 @@ class Shop:
         until(self.is_open, f"the shop is open: {line}")
         said = self.said().split("Duly ", 1)[1]
         self.duly_port = int(said.split("127.0.0.1:", 1)[1].split("/", 1)[0])
+        if way.name == "m4":
+            self.redis_port = int(said.split("Redis commands", 1)[1].split("127.0.0.1:", 1)[1].split()[0])
 
     def said(self):
         """What `run` has written so far."""
@@ -122,6 +130,23 @@ class Shop:
     def duly(self):
         """A client of its Duly."""
         return Client("127.0.0.1", self.duly_port)
+
+    def status(self, order):
+        """How an order stands."""
+        return self.sql(f"SELECT status FROM orders WHERE id = {order}")[0][0]
+
+    def heard(self):
+        """M4: orders whose key's expiry was heard, and how often."""
+        return collections.Counter(self.logged("expired", r"^orders:(\d+) has expired$"))
+
+    def told_too_late(self):
+        """M4: orders whose `DEL` said 0."""
+        return set(self.logged("php-fpm", r"order (\d+): its key had expired when it was paid"))
+
+    def logged(self, name, pattern):
+        """The numbers that one of its logs has by a pattern."""
+        with open(f"{self.data}/log/{name}.log", encoding="utf-8", errors="replace") as log:
+            return [int(found) for found in re.findall(pattern, log.read(), re.MULTILINE)]
 
     def post(self, client, path, form=""):
         """Sends a form, as a browser would; None if nobody answered."""
@@ -174,8 +199,7 @@ class Aside(threading.Thread):
 def refusals(suite):
     """What `run` does not do it says in a sentence."""
     for args, words in [
-        (["--way", "m4"], "Redis protocol"),
-        (["--way", "m5"], "m1, m2 or m3"),
+        (["--way", "m5"], "m1, m2, m3 or m4"),
         (["--act", "magic"], "webhook or exec"),
         (["--after", "soon"], "30s, 5m or 1h"),
         (["--duly", "/nowhere/duly"], "there is no /nowhere/duly"),
@@ -191,13 +215,17 @@ def through(suite, way):
     shop = Shop(suite, way)
     suite.to_stop.append(shop)
     shop.sql(f"UPDATE products SET stock = {STOCK}")
+    if way.name == "m4":
+        hints(suite, shop)
     orders = customer(suite, shop, "visit")["orders"]
     stays = Aside(customer, suite, shop, "stay")
     payers = rush(suite, shop)
     stays.join()
     until(lambda: is_over(shop), "no order is unpaid, and Duly waits for nothing", patience=200)
     customer(suite, shop, "return", json.dumps({**orders, "ends": way.ends}))
-    books(suite, shop, payers, str(orders["paid"]))
+    records = books(suite, shop, payers, str(orders["paid"]))
+    if way.name == "m4":
+        answers(suite, shop, records)
     forged(suite, shop)
     suite.equal(shop.stop(signal.SIGINT), 0, f"{way}: Ctrl-C")
     suite.equal(shop.leftovers(), [], f"{way}: nothing goes on")
@@ -224,6 +252,77 @@ def customer(suite, shop, *part):
         else:
             told.update(found)
     return told
+
+
+def hints(suite, shop):
+    """M4: an expired key is heard by who listens; the order is cancelled also when nobody does."""
+    redis = Resp(shop.redis_port)
+    with Client("127.0.0.1", shop.port) as client:
+
+        def place():
+            reply = shop.post(client, "/orders", "product=teapot&quantity=1")
+            order = int(reply.headers["location"].rsplit("/", 1)[1])
+            left = redis.call("TTL", f"orders:{order}")
+            suite.check(0 < left <= AFTER, f"order {order} expires in {left} s")
+            return order
+
+        def expire():
+            order = place()
+            suite.equal(redis.call("EXPIRE", f"orders:{order}", "0"), 1, f"order {order} expires")
+            shop.cut_short.add(order)
+            until(lambda: shop.status(order) == "cancelled", f"order {order} is cancelled")
+            return order
+
+        # Whoever listens needs a moment to begin.
+        heard = until(lambda: (order := expire()) in shop.heard() and order, "an event is heard")
+        # `run` sleeps, so that nobody starts the listener again.
+        os.kill(shop.process.pid, signal.SIGSTOP)
+        listener = shop.pid("expired")
+        os.kill(listener, signal.SIGKILL)
+        until(lambda: is_gone(listener), "nobody listens")
+        unheard = expire()
+        os.kill(shop.process.pid, signal.SIGCONT)
+        until(lambda: shop.pid("expired") not in (0, listener), "somebody listens again")
+        until(lambda: expire() in shop.heard(), "an event is heard again")
+        suite.check(unheard not in shop.heard(), f"nobody ever hears of order {unheard}")
+        suite.equal(shop.heard()[heard], 1, f"order {heard} was heard of once")
+
+        # Paid after the key has expired, and before the cancellation: DEL says 0, the row decides.
+        order = place()
+        with shop.duly() as duly:
+            suite.equal(duly.ask("POST", "/v1/queues/orders/pause", {}).status, 200, "deliveries wait")
+            suite.equal(redis.call("EXPIRE", f"orders:{order}", "0"), 1, f"order {order} expires")
+            shop.cut_short.add(order)
+            session = shop.post(client, f"/orders/{order}/pay").headers["location"]
+            suite.equal(shop.post(client, session, "do=pay").status, 303, f"order {order} is paid")
+            until(lambda: order in shop.told_too_late(), "DEL has said 0")
+            suite.equal(duly.ask("POST", "/v1/queues/orders/resume", {}).status, 200, "and go on")
+        suite.equal(shop.status(order), "paid", f"order {order}, paid before it was cancelled")
+    redis.close()
+
+
+def answers(suite, shop, records):
+    """M4: what `DEL` said is what Duly's books say, and what was heard had lapsed."""
+    late, heard = shop.told_too_late(), shop.heard()
+    for key, record in records.items():
+        order = int(key)
+        if record["state"] == "settled":
+            suite.check(order not in late, f"order {order} was settled: DEL said 1")
+            suite.check(order not in heard, f"order {order} was settled: no key expired")
+        suite.check(heard[order] <= 1, f"order {order} was heard of once")
+    lapsed = {int(key) for key, record in records.items() if record["state"] == "lapsed"}
+    suite.check(late <= lapsed, f"DEL says 0 of what has lapsed: {late - lapsed}")
+    suite.check(set(heard) <= lapsed, f"what is heard of has lapsed: {set(heard) - lapsed}")
+    print(f"  DEL said 0 {len(late)} times; {len(heard)} of {len(lapsed)} lapses were heard")
+
+
+def is_gone(pid):
+    """Whether a process has ended, also if nobody has asked how."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def rush(suite, shop):
@@ -369,14 +468,16 @@ def books(suite, shop, payers, paid_early):
             suite.equal((order["payment"], state), (payment, "paid"), f"{name} is paid")
             suite.equal(order["cancelled_by"], None, f"{name} is not cancelled too")
             suite.equal((refunds[order["id"]], refunded), (0, "0"), f"{name}: nothing given back")
-            suite.check(stands in [("settled", "paid"), ("lapsed", "superseded")], f"{name}: {stands}")
+            settled = ("settled", shop.way.outcome)
+            suite.check(stands in [settled, ("lapsed", "superseded")], f"{name}: {stands}")
             counted["settled"] += stands[0] == "settled"
             if order["id"] == paid_early:
-                suite.equal(stands, ("settled", "paid"), f"{name}, paid with much time left")
+                suite.equal(stands, settled, f"{name}, paid with much time left")
         else:
             suite.equal(order["status"], "cancelled", f"{name} is over")
             suite.equal(order["payment"], None, f"{name} is not paid too")
-            suite.equal(order["closed_at < pay_before"], "0", f"{name} is not early")
+            if int(order["id"]) not in shop.cut_short:
+                suite.equal(order["closed_at < pay_before"], "0", f"{name} is not early")
             given = 1 if state == "paid" else 0
             suite.equal((refunds[order["id"]], int(refunded)), (given, given), f"{name}: given back")
             suite.equal(stands, ("lapsed", "done"), f"{name}: the deadline")
@@ -390,6 +491,7 @@ def books(suite, shop, payers, paid_early):
         suite.check(counted["settled"] > len(payers) // 5, f"payments settle: {counted}")
     suite.check(counted["cancelled"] > ORDERS // 2, f"who did not pay was cancelled: {counted}")
     print(f"  {dict(counted)}, {sum(refunds.values())} given back, stock {stock}")
+    return records
 
 
 def is_over(shop):

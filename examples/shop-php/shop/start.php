@@ -38,7 +38,11 @@ function database(): Database
 function orders(): Orders
 {
     $duly = new Client(setting('SHOP_DULY_URL'));
-    $ways = ['m1' => new WatchLink($duly), 'm2' => new TableWatch(), 'm3' => new OneCall($duly)];
+    $secondsToPay = (int) setting('PAY_WITHIN');
+    $ways = [
+        'm1' => new WatchLink($duly), 'm2' => new TableWatch(), 'm3' => new OneCall($duly),
+        'm4' => new ExpiringKey((int) setting('SHOP_REDIS_PORT'), $secondsToPay),
+    ];
     $db = database();
-    return new Orders($db, new Provider($db), $ways[setting('SHOP_WAY')], (int) setting('PAY_WITHIN'));
+    return new Orders($db, new Provider($db), $ways[setting('SHOP_WAY')], $secondsToPay);
 }
