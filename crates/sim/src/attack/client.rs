@@ -1,13 +1,13 @@
 //! One client under attack: it schedules, settles, extends, freezes and reads deadlines that other
-//! clients change at the same time, alone or in batches, until its connection breaks or the load ends.
+//! clients change at the same time, alone or in batches, over one protocol or the other, until its connection breaks or the load ends.
 
 use std::io;
-use std::net::SocketAddr;
 
 use super::load::Load;
 use super::moment::wall_ms;
 use super::name::Name;
-use super::wire::Connection;
+use super::redis::DELETED;
+use super::way::{Doors, Way};
 use super::world::World;
 use crate::dice::Dice;
 use crate::history::{Asked, By, IfExists, When};
@@ -16,33 +16,43 @@ use crate::history::{Asked, By, IfExists, When};
 const BATCH: u64 = 12;
 
 /// Asks until the end.
-pub(super) fn run(world: &World, load: &Load, address: SocketAddr, mut dice: Dice) {
+pub(super) fn run(world: &World, load: &Load, doors: Doors, way: Way, mut dice: Dice) {
     let process = world.new_process();
     let mut asking = || -> io::Result<()> {
-        let mut connection = Connection::open(address)?;
+        let mut connection = way.open(doors)?;
         while !load.is_over() {
             let questions = if dice.percent(load.batches) {
-                batch(world, &mut dice)
+                batch(world, way, &mut dice)
             } else {
-                vec![question(world, &mut dice)]
+                vec![question(world, way, &mut dice)]
             };
-            world.ask(&mut connection, process, &questions)?;
+            let replies = world.ask(connection.as_mut(), process, &questions)?;
+            world.tally.add(way, replies.len());
         }
         Ok(())
     };
     load.ended(world, asking());
 }
 
-fn question(world: &World, dice: &mut Dice) -> (Name, Asked) {
+fn question(world: &World, way: Way, dice: &mut Dice) -> (Name, Asked) {
     let roll = dice.below(100);
     let name = if roll < 30 { None } else { world.some_name(dice) };
-    let Some(name) = name else { return (world.new_name(), schedule(dice)) };
+    let Some(name) = name else { return (world.new_name(), schedule(way, dice)) };
     let asked = match roll {
         ..60 => Asked::Settle {
-            outcome: if dice.percent(80) { "paid" } else { "cancelled" }.to_owned(),
+            outcome: match way {
+                Way::Redis if dice.percent(50) => DELETED,
+                _ if dice.percent(80) => "paid",
+                _ => "cancelled",
+            }
+            .to_owned(),
             generation: None,
             remember_ms: None,
         },
+        60..65 if way == Way::Redis => {
+            let due = wall_ms() + dice.within(200..=2_000);
+            Asked::Extend { by: By::DueMs(due), if_due_ms: None }
+        }
         60..70 => Asked::Extend { by: By::LaterMs(dice.within(20..=400)), if_due_ms: None },
         70..76 => Asked::Freeze { for_ms: 300 },
         _ => Asked::Get,
@@ -51,20 +61,26 @@ fn question(world: &World, dice: &mut Dice) -> (Name, Asked) {
 }
 
 /// Most are due soon, so that they fall due under load, at the kill, and while nobody serves.
-fn schedule(dice: &mut Dice) -> Asked {
+fn schedule(way: Way, dice: &mut Dice) -> Asked {
     let delay = match dice.below(100) {
         ..85 => dice.within(10..=1_200),
         85..95 => dice.within(1_200..=3_000),
         _ => dice.within(3_600_000..=7_200_000),
     };
-    Asked::Schedule { if_exists: IfExists::Keep, when: When::DueMs(wall_ms() + delay), over: None }
+    // Half of those that set a key set it for so long, half until then.
+    let (if_exists, when) = match (way, dice.below(4)) {
+        (Way::Redis, 0) => (IfExists::Replace, When::AfterMs(delay)),
+        (Way::Redis, 1) => (IfExists::Replace, When::DueMs(wall_ms() + delay)),
+        _ => (IfExists::Keep, When::DueMs(wall_ms() + delay)),
+    };
+    Asked::Schedule { if_exists, when, over: None }
 }
 
 /// Questions about different deadlines: those about one and the same would have an order.
-fn batch(world: &World, dice: &mut Dice) -> Vec<(Name, Asked)> {
+fn batch(world: &World, way: Way, dice: &mut Dice) -> Vec<(Name, Asked)> {
     let mut questions: Vec<(Name, Asked)> = Vec::new();
     for _ in 0..BATCH {
-        let (name, asked) = question(world, dice);
+        let (name, asked) = question(world, way, dice);
         if questions.iter().all(|(other, _)| *other != name) {
             questions.push((name, asked));
         }

@@ -19,7 +19,9 @@ use super::moment::wall_ms;
 use super::mount::Mount;
 use super::name::{Name, QUIET, WORKERS};
 use super::oracle::Room;
+use super::redis::DELETED;
 use super::server::{Server, Setup};
+use super::way::Way;
 use super::wire::Connection;
 use super::world::World;
 use super::{Field, Options, progress, worker};
@@ -36,8 +38,8 @@ const TOGETHER: u64 = 200;
 const MOST: u64 = 2_000;
 /// The status of a process that has no room to begin with.
 const DISK_FAILED: i32 = 74;
-/// Settles tried while schedules are refused.
-const SETTLES: usize = 100;
+/// Settles of each kind tried while schedules are refused.
+const SETTLES: usize = 40;
 /// How long recovery may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -49,6 +51,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
         field.counters.floor(figure, field.cycles);
     }
     field.counters.floor("settles_while_low", field.cycles * 50);
+    field.floor_each_way(15);
     field.counters.floor("full", field.cycles / 4);
     field.counters.floor("killed", field.cycles / 4);
     let disk = Mount::memory(&field.folder, MEBIBYTES)?;
@@ -89,10 +92,15 @@ fn fill(
     take_all_room(ballast)?;
     let pending = until_schedules_are_refused(world, &mut connection)?;
     field.counters.add("low", 1);
-    let settles: Vec<_> =
-        pending.iter().rev().take(SETTLES).map(|name| (*name, settle())).collect();
-    world.ask(&mut connection, world.new_process(), &settles)?;
-    field.counters.add("settles_while_low", settles.len() as u64);
+    let mut latest = pending.iter().rev();
+    for (way, outcome) in [(Way::Http, "paid"), (Way::Redis, "paid"), (Way::Redis, DELETED)] {
+        let settles: Vec<_> =
+            latest.by_ref().take(SETTLES).map(|name| (*name, settle(outcome))).collect();
+        let mut line = way.open(server.doors())?;
+        let replies = world.ask(line.as_mut(), world.new_process(), &settles)?;
+        field.counters.add("settles_while_low", replies.len() as u64);
+        world.tally.add(way, replies.len());
+    }
     ensure!(leased, "nothing was leased before");
     field.counters.add("verdicts_while_low", worker::give_all(world, &mut connection)?);
     let is_full = cycle.is_multiple_of(2);
@@ -202,6 +210,6 @@ fn schedule(delay: u64) -> Asked {
     Asked::Schedule { if_exists: IfExists::Keep, when: When::DueMs(wall_ms() + delay), over: None }
 }
 
-fn settle() -> Asked {
-    Asked::Settle { outcome: "paid".to_owned(), generation: None, remember_ms: None }
+fn settle(outcome: &str) -> Asked {
+    Asked::Settle { outcome: outcome.to_owned(), generation: None, remember_ms: None }
 }

@@ -19,6 +19,8 @@ const CYCLES: u64 = 300;
 const DEFAULT_SEGMENTS_IN: u64 = 10;
 /// Answers in a cycle, at least, over all.
 const OPERATIONS: u64 = 340;
+/// Of these, from clients under load over each protocol.
+const EACH_WAY: u64 = 30;
 /// How often it is said how it goes.
 const EVERY: u64 = 25;
 
@@ -26,6 +28,7 @@ const EVERY: u64 = 25;
 pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
     let mut field = Field::prepare("kill", "attack kill", options, CYCLES)?;
     field.counters.floor("operations", field.cycles * OPERATIONS);
+    field.floor_each_way(EACH_WAY);
     field.counters.floor("settled", field.cycles);
     field.counters.floor("lapsed", field.cycles);
     field.counters.floor("segments_freed", field.cycles / 20);
@@ -55,7 +58,7 @@ fn punish(
     for cycle in 0..cycles {
         let mut dice = field.dice(cycle);
         let clients = dice.split();
-        world.under_load(server.address(), MIXED, clients, |load| {
+        world.under_load(server.doors(), MIXED, clients, |load| {
             thread::sleep(Duration::from_millis(dice.within(20..=220)));
             load.server_may_die();
             server.kill()

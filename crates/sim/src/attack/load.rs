@@ -1,11 +1,11 @@
 //! A period of load: clients and workers at work, while something is done to the server.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::oracle::Harm;
+use super::way::{Doors, Way};
 use super::world::World;
 use super::{client, worker};
 use crate::dice::Dice;
@@ -54,7 +54,7 @@ impl World {
     /// Puts the server under load, does this to it meanwhile, and comes back when all have ended.
     pub(super) fn under_load<T>(
         &self,
-        address: SocketAddr,
+        doors: Doors,
         plan: Plan,
         mut dice: Dice,
         strike: impl FnOnce(&Load) -> T,
@@ -62,13 +62,13 @@ impl World {
         let Plan { clients, workers, batches } = plan;
         let load = Load { batches, dying: AtomicBool::new(false), over: AtomicBool::new(false) };
         thread::scope(|scope| {
-            for _ in 0..clients {
+            for nth in 0..clients {
                 let (dice, load) = (dice.split(), &load);
-                scope.spawn(move || client::run(self, load, address, dice));
+                scope.spawn(move || client::run(self, load, doors, Way::of_nth(nth), dice));
             }
-            for _ in 0..workers {
+            for nth in 0..workers {
                 let (dice, load) = (dice.split(), &load);
-                scope.spawn(move || worker::run(self, load, address, dice));
+                scope.spawn(move || worker::run(self, load, doors, Way::of_nth(nth), dice));
             }
             let struck = strike(&load);
             load.over.store(true, Ordering::Release);

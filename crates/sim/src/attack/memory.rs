@@ -56,6 +56,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
     let mut field = Field::prepare("memory", "attack memory", &options.common, CYCLES)?;
     field.counters.floor("killed_by_system", field.cycles);
     field.counters.floor("lapsed", field.cycles);
+    field.floor_each_way(1);
     let world = World::new()?;
     let done = starve(&mut field, &world, &group);
     field.judged(&world, done)
@@ -70,7 +71,7 @@ fn starve(field: &mut Field, world: &World, group: &Group) -> anyhow::Result<()>
     world.declare(&server)?;
     for cycle in 0..field.cycles {
         let mut dice = field.dice(cycle);
-        let code = world.under_load(server.address(), MIXED, dice.split(), |load| {
+        let code = world.under_load(server.doors(), MIXED, dice.split(), |load| {
             thread::sleep(Duration::from_millis(dice.within(50..=300)));
             load.server_may_die();
             outgrow(server)
@@ -92,7 +93,7 @@ fn starve(field: &mut Field, world: &World, group: &Group) -> anyhow::Result<()>
 
 /// Asks for more than there is until the server is gone; says how it ended.
 fn outgrow(mut server: Server) -> anyhow::Result<i32> {
-    let address = server.address();
+    let address = server.doors().http;
     let body = "\n".repeat(GREEDY_BYTES);
     thread::scope(|scope| {
         for _ in 0..GREEDY {

@@ -19,9 +19,12 @@ mod name;
 mod oracle;
 mod pause;
 mod power;
+mod redis;
+mod resp;
 mod server;
 mod strace;
 mod target;
+mod way;
 mod wire;
 mod worker;
 mod world;
@@ -33,6 +36,7 @@ use clap::{Args, Subcommand};
 
 use self::oracle::Harm;
 use self::server::{Segments, Server, Setup};
+use self::way::Way;
 use self::world::World;
 use crate::amount::Amount;
 use crate::counters::Counters;
@@ -140,6 +144,14 @@ impl Field {
         Ok(Field { name, binary, folder, seed: options.seed, cycles, counters })
     }
 
+    /// Of what clients under load are answered, so much in a cycle comes over each protocol at least,
+    /// over all.
+    fn floor_each_way(&mut self, answers: u64) {
+        for way in Way::ALL {
+            self.counters.floor(way.figure(), self.cycles * answers);
+        }
+    }
+
     /// A directory of its own inside the folder.
     fn directory(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.folder.join(name);
@@ -194,7 +206,8 @@ impl Field {
             ("lapsed", lapsed),
             ("webhooks", world.target.received()),
         ];
-        for (figure, value) in figures {
+        let ways = Way::ALL.map(|way| (way.figure(), world.tally.of(way)));
+        for (figure, value) in figures.into_iter().chain(ways) {
             self.counters.add(figure, value);
         }
         linearize::check(&world.history()).count(&mut self.counters);

@@ -17,6 +17,8 @@ use crate::counters::Counters;
 const CYCLES: u64 = 60;
 /// Answers in a cycle, at least, over all.
 const OPERATIONS: u64 = 300;
+/// Of these, from clients under load over each protocol.
+const EACH_WAY: u64 = 60;
 /// How often it is said how it goes.
 const EVERY: u64 = 20;
 
@@ -24,6 +26,7 @@ const EVERY: u64 = 20;
 pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
     let mut field = Field::prepare("pause", "attack pause", options, CYCLES)?;
     field.counters.floor("operations", field.cycles * OPERATIONS);
+    field.floor_each_way(EACH_WAY);
     field.counters.floor("lapsed", field.cycles);
     let world = World::new()?;
     let done = pause(&mut field, &world);
@@ -36,7 +39,7 @@ fn pause(field: &mut Field, world: &World) -> anyhow::Result<()> {
     world.declare(&server)?;
     for cycle in 0..field.cycles {
         let mut dice = field.dice(cycle);
-        world.under_load(server.address(), MIXED, dice.split(), |_| {
+        world.under_load(server.doors(), MIXED, dice.split(), |_| {
             thread::sleep(Duration::from_millis(dice.within(20..=300)));
             server.signal(Signal::STOP);
             // One in six outlasts the workers' leases.

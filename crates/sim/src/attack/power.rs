@@ -26,6 +26,8 @@ const OPERATIONS: u64 = 100;
 const WAIT_MS: u64 = 10;
 /// The size of the disk.
 const MEBIBYTES: u64 = 1_024;
+/// Of these, from clients under load over each protocol.
+const EACH_WAY: u64 = 7;
 /// How often it is said how it goes.
 const EVERY: u64 = 25;
 
@@ -34,6 +36,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
     let mut field = Field::prepare("power", "attack power", options, CYCLES)?;
     let disk = Mount::image(&field.folder, MEBIBYTES)?;
     field.counters.floor("operations", field.cycles * OPERATIONS);
+    field.floor_each_way(EACH_WAY);
     // A cut that loses nothing would prove nothing.
     field.counters.floor("unsynced_lost", field.cycles * 9 / 10);
     field.counters.floor("settled", field.cycles);
@@ -57,7 +60,7 @@ fn cut(field: &mut Field, world: &World, disk: &Mount) -> anyhow::Result<()> {
         let control = disk.point().join("control");
         fs::write(&control, format!("{cycle}"))?;
         let log = if cycle.is_multiple_of(2) { Cut::LogSurvives } else { Cut::LogLost };
-        world.under_load(server.address(), MIXED, dice.split(), |load| {
+        world.under_load(server.doors(), MIXED, dice.split(), |load| {
             thread::sleep(Duration::from_millis(dice.within(10..=160)));
             load.server_may_die();
             disk.cut(log)?;

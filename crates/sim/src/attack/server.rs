@@ -1,6 +1,6 @@
 //! The product's own binary as a process: started, signalled, killed and started again.
 //!
-//! It listens on a port that the system picks, says in its log which one, and takes requests from
+//! It listens on ports that the system picks, says in its log which ones, and takes requests from
 //! then on: nothing here waits by guessing. Its segments are as small as they can be, so that the
 //! journal is cleaned all the time, unless somebody wants the default ones.
 
@@ -10,13 +10,14 @@ use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::way::Doors;
 use super::wire::Connection;
 use crate::zoo;
 
@@ -56,14 +57,14 @@ pub(super) struct Server {
     /// The process that is the server; another than `process` if that is a program that stays.
     id: Pid,
     is_wrapped: bool,
-    address: SocketAddr,
+    doors: Doors,
     log: PathBuf,
 }
 
 /// A server that may not take requests yet.
 pub(super) struct Launched {
     server: Server,
-    found: Receiver<SocketAddr>,
+    found: Receiver<Doors>,
 }
 
 impl Setup {
@@ -95,15 +96,21 @@ impl Setup {
         let (tell, found) = channel();
         // Ends with the server: its end of the pipe is the last one.
         thread::spawn(move || {
+            let mut redis = None;
             for line in BufReader::new(said).lines().map_while(Result::ok) {
                 writeln!(keep, "{line}").unwrap_or_default();
-                tell_address(&line, &tell);
+                redis = redis.or_else(|| address(&line, "listening redis="));
+                // HTTP is the last that it says; nobody waits any more for what came too late.
+                if let (Some(redis), Some(http)) = (redis, address(&line, "listening http=")) {
+                    tell.send(Doors { http, redis }).unwrap_or_default();
+                }
             }
         });
         let id = Pid::from_child(&process);
         let nowhere = SocketAddr::from(([0; 4], 0));
+        let doors = Doors { http: nowhere, redis: nowhere };
         let is_wrapped = !self.through.is_empty();
-        Ok(Launched { server: Server { process, id, is_wrapped, address: nowhere, log }, found })
+        Ok(Launched { server: Server { process, id, is_wrapped, doors, log }, found })
     }
 
     /// How many segments of the journal have come and gone: they are numbered from 1.
@@ -136,7 +143,7 @@ impl Setup {
         };
         let data = self.data.display();
         format!(
-            "data = \"{data}\"\n[http]\nlisten = \"127.0.0.1:0\"\n[redis]\nlisten = \"off\"\n{journal}"
+            "data = \"{data}\"\n[http]\nlisten = \"127.0.0.1:0\"\n[redis]\nlisten = \"127.0.0.1:0\"\n{journal}"
         )
     }
 }
@@ -155,7 +162,7 @@ impl Launched {
     pub(super) fn ready_or_ended(self) -> anyhow::Result<Result<Server, i32>> {
         let Launched { mut server, found } = self;
         match found.recv_timeout(PATIENCE) {
-            Ok(address) => server.address = address,
+            Ok(doors) => server.doors = doors,
             Err(RecvTimeoutError::Disconnected) => return server.wait().map(Err),
             Err(RecvTimeoutError::Timeout) => {
                 bail!("the server is not ready in time: {}", last_words(&server.log));
@@ -175,8 +182,8 @@ impl Launched {
 
 impl Server {
     /// Where it listens.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
+    pub(super) fn doors(&self) -> Doors {
+        self.doors
     }
 
     /// Its process.
@@ -184,9 +191,9 @@ impl Server {
         self.id
     }
 
-    /// A connection to it.
+    /// A connection to it, over HTTP.
     pub(super) fn connect(&self) -> anyhow::Result<Connection> {
-        let connection = Connection::open(self.address);
+        let connection = Connection::open(self.doors.http);
         connection.with_context(|| format!("cannot connect; its log: {}", last_words(&self.log)))
     }
 
@@ -231,12 +238,9 @@ impl Drop for Server {
     }
 }
 
-fn tell_address(line: &str, found: &Sender<SocketAddr>) {
-    let address = line.split_once("listening http=").map(|(_, address)| address.trim().parse());
-    if let Some(Ok(address)) = address {
-        // Nobody waits any more for one that came too late.
-        found.send(address).unwrap_or_default();
-    }
+/// The address that a line of the log names after these words.
+fn address(line: &str, after: &str) -> Option<SocketAddr> {
+    line.split_once(after)?.1.trim().parse().ok()
 }
 
 fn only_child(of: Pid) -> Option<Pid> {

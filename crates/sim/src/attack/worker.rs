@@ -4,17 +4,15 @@
 //! delivery, and a verdict under it is taken.
 
 use std::io;
-use std::net::SocketAddr;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::ask;
 use super::load::Load;
 use super::moment::wall_ms;
 use super::name::{Name, WORKERS};
 use super::oracle::{Handed, Harm, instant};
 use super::server::Server;
-use super::wire::Connection;
+use super::way::{Doors, Line, Way};
 use super::world::World;
 use crate::dice::Dice;
 
@@ -32,19 +30,20 @@ pub(super) struct Held {
 }
 
 /// Works until the end.
-pub(super) fn run(world: &World, load: &Load, address: SocketAddr, mut dice: Dice) {
+pub(super) fn run(world: &World, load: &Load, doors: Doors, way: Way, mut dice: Dice) {
     let mut working = || -> io::Result<()> {
-        let mut connection = Connection::open(address)?;
+        let mut connection = way.open(doors)?;
+        let connection = connection.as_mut();
         while !load.is_over() {
             let kept = world.held.lock().expect("nothing panics while it is held").pop();
             if let Some(held) = kept {
-                give_verdict(world, &mut connection, &held, "done")?;
+                give_verdict(world, connection, &held, "done")?;
             }
-            for held in lease(world, &mut connection, "50ms")? {
+            for held in lease(world, connection, "50ms")? {
                 match dice.below(100) {
-                    ..60 => give_verdict(world, &mut connection, &held, "done")?,
-                    60..70 => give_verdict(world, &mut connection, &held, "retry")?,
-                    70..80 => touch(world, &mut connection, held)?,
+                    ..60 => give_verdict(world, connection, &held, "done")?,
+                    60..70 => give_verdict(world, connection, &held, "retry")?,
+                    70..80 => touch(world, connection, held)?,
                     80..90 => keep(world, held),
                     // Forgotten: it runs out and comes again.
                     _ => {}
@@ -66,7 +65,7 @@ impl World {
 }
 
 /// Leases what is there and gives a verdict about each.
-pub(super) fn work_once(world: &World, connection: &mut Connection, wait: &str) -> io::Result<u64> {
+pub(super) fn work_once(world: &World, connection: &mut dyn Line, wait: &str) -> io::Result<u64> {
     let leased = lease(world, connection, wait)?;
     for held in &leased {
         give_verdict(world, connection, held, "done")?;
@@ -75,14 +74,14 @@ pub(super) fn work_once(world: &World, connection: &mut Connection, wait: &str) 
 }
 
 /// Takes leases and keeps them in hand.
-pub(super) fn take(world: &World, connection: &mut Connection, wait: &str) -> io::Result<()> {
+pub(super) fn take(world: &World, connection: &mut dyn Line, wait: &str) -> io::Result<()> {
     let mut leased = lease(world, connection, wait)?;
     world.held.lock().expect("nothing panics while it is held").append(&mut leased);
     Ok(())
 }
 
 /// Gives verdicts about all that is kept in hand, of which one must be taken while its lease holds.
-pub(super) fn give_all(world: &World, connection: &mut Connection) -> io::Result<u64> {
+pub(super) fn give_all(world: &World, connection: &mut dyn Line) -> io::Result<u64> {
     let held = std::mem::take(&mut *world.held.lock().expect("nothing panics while it is held"));
     for held in &held {
         give_verdict(world, connection, held, "done")?;
@@ -90,10 +89,8 @@ pub(super) fn give_all(world: &World, connection: &mut Connection) -> io::Result
     Ok(held.len() as u64)
 }
 
-fn lease(world: &World, connection: &mut Connection, wait: &str) -> io::Result<Vec<Held>> {
-    let path = format!("/v1/queues/{WORKERS}/lease");
-    let wanted = json!({ "max": 10, "wait": wait, "lease": format!("{LEASE_MS}ms") });
-    let answer = connection.ask("POST", &path, &wanted.to_string())?.json();
+fn lease(world: &World, connection: &mut dyn Line, wait: &str) -> io::Result<Vec<Held>> {
+    let answer = connection.lease(WORKERS, 10, wait, LEASE_MS)?;
     let Some(deliveries) = answer["deliveries"].as_array() else {
         world.oracle.found(Harm::Wrong, format!("a lease is answered {answer}"));
         return Ok(Vec::new());
@@ -116,15 +113,14 @@ fn leased(world: &World, delivery: &Value) -> Option<Held> {
 
 fn give_verdict(
     world: &World,
-    connection: &mut Connection,
+    connection: &mut dyn Line,
     held: &Held,
     verdict: &str,
 ) -> io::Result<()> {
     if verdict == "retry" {
         world.oracle.gives_back(held.name, held.attempt);
     }
-    let body = json!({ "token": held.token, "verdict": verdict });
-    let answer = ask::about_delivery(connection, &held.delivery, "verdict", &body)?;
+    let answer = connection.verdict(&held.delivery, &held.token, verdict)?;
     if answer.status != 200 {
         not_taken(world, held, &answer.body, verdict);
     } else if verdict == "done" {
@@ -134,9 +130,8 @@ fn give_verdict(
 }
 
 /// Asks to keep a lease longer, and keeps it.
-fn touch(world: &World, connection: &mut Connection, mut held: Held) -> io::Result<()> {
-    let body = json!({ "token": held.token, "lease": format!("{}ms", 2 * LEASE_MS) });
-    let answer = ask::about_delivery(connection, &held.delivery, "touch", &body)?;
+fn touch(world: &World, connection: &mut dyn Line, mut held: Held) -> io::Result<()> {
+    let answer = connection.touch(&held.delivery, &held.token, 2 * LEASE_MS)?;
     match instant(&answer.body["leased_until"]) {
         Some(until) => {
             world.oracle.keeps(held.name, held.attempt, until);

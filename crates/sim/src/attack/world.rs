@@ -16,7 +16,7 @@ use super::name::{HOOKS, Name, QUIET, WORKERS};
 use super::oracle::{Harm, Oracle};
 use super::server::{Server, Setup};
 use super::target::Target;
-use super::wire::Connection;
+use super::way::{Line, Tally};
 use super::worker::Held;
 use crate::dice::Dice;
 use crate::history::{Asked, History, Operation, Rules};
@@ -39,6 +39,8 @@ pub(super) struct World {
     pub(super) ticks: Ticks,
     /// Leases that workers hold, also over a restart.
     pub(super) held: Mutex<Vec<Held>>,
+    /// What clients under load were answered, over each protocol.
+    pub(super) tally: Tally,
     history: Mutex<History>,
     next: AtomicU64,
     recent: Mutex<VecDeque<Name>>,
@@ -58,6 +60,7 @@ impl World {
             oracle,
             ticks: Ticks::start(),
             held: Mutex::default(),
+            tally: Tally::default(),
             history: Mutex::new(history),
             next: AtomicU64::new(0),
             recent: Mutex::default(),
@@ -129,7 +132,7 @@ impl World {
     /// connection broke: nobody knows what became of the questions.
     pub(super) fn ask(
         &self,
-        connection: &mut Connection,
+        connection: &mut dyn Line,
         process: u32,
         questions: &[(Name, Asked)],
     ) -> std::io::Result<Vec<Reply>> {
@@ -138,17 +141,14 @@ impl World {
             .iter()
             .map(|(name, asked)| self.oracle.asks(*name, asked, asked_at.ms))
             .collect();
-        let replies = match questions {
-            [(name, asked)] => ask::one(connection, *name, asked).map(|reply| vec![reply]),
-            many => ask::many(connection, many),
-        };
+        let replies = connection.answers(questions);
         let told_at = self.ticks.now();
         let mut operations = Vec::new();
         for (index, (name, asked)) in questions.iter().enumerate() {
             let reply = replies.as_ref().ok().map(|replies| &replies[index]);
             let told = reply.and_then(|reply| {
                 self.told.fetch_add(1, Ordering::Relaxed);
-                self.oracle.told(*name, asked, befores[index], &reply.body)
+                self.oracle.told(*name, asked, befores[index], reply)
             });
             operations.push(Operation {
                 process,

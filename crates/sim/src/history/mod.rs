@@ -239,6 +239,16 @@ pub(crate) enum Told {
     },
     /// Of an erase.
     Erased,
+    /// Of a schedule, a settle that won or an extension: done, and no record is shown.
+    Done,
+    /// Of a read: it is pending, and due then if that is shown.
+    Pending {
+        /// When it is due.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due: Option<When>,
+    },
+    /// Of a read or a settle: nothing is pending, and nothing was done.
+    NotPending,
     /// No.
     Refused {
         /// The stable code.

@@ -40,6 +40,8 @@ const NEXT_SEGMENTS: u64 = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const LOAD: Plan = Plan { clients: 24, workers: 1, batches: 5 };
+/// Answers to clients in a cycle, at least, over all, over each protocol.
+const EACH_WAY: u64 = 30;
 /// How often it is said how it goes.
 const EVERY: u64 = 10;
 
@@ -50,6 +52,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
     field.counters.floor("failed_writes", field.cycles / WRITES_IN);
     field.counters.floor("of_the_journal", field.cycles / 3);
     field.counters.floor("asked_after_failure", field.cycles / 3);
+    field.floor_each_way(EACH_WAY);
     let world = World::new()?;
     let done = fail_again_and_again(&mut field, &world);
     field.judged(&world, done)
@@ -89,7 +92,7 @@ fn fail(field: &mut Field, world: &World, setup: &Setup, cycle: u64) -> anyhow::
         }
         Ok(server) => {
             world.oracle.opened(launched, wall_ms());
-            world.under_load(server.address(), LOAD, dice.split(), |load| {
+            world.under_load(server.doors(), LOAD, dice.split(), |load| {
                 until_it_ends(server, load, &log)
             })?
         }

@@ -11,9 +11,10 @@ use anyhow::Context;
 use super::super::moment::wall_ms;
 use super::super::name::{HOOKS, Name, QUIET, WORKERS};
 use super::super::oracle::Harm;
+use super::super::redis::DELETED;
 use super::super::server::{Server, Setup};
 use super::super::strace::{self, Calls};
-use super::super::wire::Connection;
+use super::super::way::{Line, Way};
 use super::super::worker;
 use super::super::world::World;
 use super::Field;
@@ -32,7 +33,7 @@ const PATIENCE_MS: u64 = 30_000;
 struct Probe<'a> {
     world: &'a World,
     server: &'a Server,
-    connection: Connection,
+    connection: Box<dyn Line>,
     probed: u64,
 }
 
@@ -44,9 +45,10 @@ pub(super) fn run(field: &mut Field) -> anyhow::Result<()> {
     let world = World::new()?;
     let server = Setup { through, ..setup }.start()?;
     world.declare(&server)?;
-    let connection = server.connect()?;
+    let connection = Way::Http.open(server.doors())?;
     let mut probe = Probe { world: &world, server: &server, connection, probed: 0 };
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
+        probe.connection = Way::of_nth(round).open(server.doors())?;
         probe.changes()?;
         probe.reads()?;
         probe.leases()?;
@@ -54,7 +56,7 @@ pub(super) fn run(field: &mut Field) -> anyhow::Result<()> {
         probe.lapses_met_by_a_settle()?;
     }
     let probed = probe.probed;
-    field.counters.floor("acknowledgements_probed", ROUNDS * 9);
+    field.counters.floor("acknowledgements_probed", ROUNDS * 12);
     field.counters.add("acknowledgements_probed", probed);
     field.take_harms(&world, 0)?;
     server.kill()
@@ -63,14 +65,24 @@ pub(super) fn run(field: &mut Field) -> anyhow::Result<()> {
 impl Probe<'_> {
     /// Every change is told after its sync.
     fn changes(&mut self) -> anyhow::Result<()> {
-        let name = self.world.new_name_in(QUIET);
         let settle = Asked::Settle { outcome: "paid".into(), generation: None, remember_ms: None };
         let extend = Asked::Extend { by: By::LaterMs(1_000), if_due_ms: None };
-        let questions = [schedule(3_600_000), extend, Asked::Freeze { for_ms: 300 }, settle];
-        for asked in questions {
-            let begun = wall_ms();
-            self.ask(name, &asked)?;
-            self.not_before(name, &format!("{asked:?}"), begun, wall_ms());
+        let named = [schedule(3_600_000), extend, Asked::Freeze { for_ms: 300 }, settle];
+        // What a client of the Redis protocol does with a key.
+        let set = Asked::Schedule {
+            if_exists: IfExists::Replace,
+            when: When::AfterMs(3_600_000),
+            over: None,
+        };
+        let moved = Asked::Extend { by: By::DueMs(wall_ms() + 7_200_000), if_due_ms: None };
+        let delete = Asked::Settle { outcome: DELETED.into(), generation: None, remember_ms: None };
+        for questions in [named.to_vec(), vec![set, moved, delete]] {
+            let name = self.world.new_name_in(QUIET);
+            for asked in questions {
+                let begun = wall_ms();
+                self.ask(name, &asked)?;
+                self.not_before(name, &format!("{asked:?}"), begun, wall_ms());
+            }
         }
         Ok(())
     }
@@ -88,7 +100,8 @@ impl Probe<'_> {
             });
             let seen = self.until(begun, |probe| {
                 let answer = probe.ask(name, &Asked::Get)?;
-                Ok(answer.is_some_and(|told| matches!(told, Told::Record(_))))
+                Ok(answer
+                    .is_some_and(|told| matches!(told, Told::Record(_) | Told::Pending { .. })))
             });
             writer.join().expect("a writer does not panic")?;
             seen
@@ -100,10 +113,10 @@ impl Probe<'_> {
     /// A worker gets a lapse after the sync of that, and is told so after the sync of its verdict.
     fn leases(&mut self) -> anyhow::Result<()> {
         let (name, due) = self.due_soon(WORKERS)?;
-        worker::take(self.world, &mut self.connection, "20s")?;
+        worker::take(self.world, self.connection.as_mut(), "20s")?;
         self.not_before(name, "a lease", due, wall_ms());
         let begun = wall_ms();
-        let given = worker::give_all(self.world, &mut self.connection)?;
+        let given = worker::give_all(self.world, self.connection.as_mut())?;
         anyhow::ensure!(given > 0, "nothing was leased within seconds");
         self.not_before(name, "a verdict", begun, wall_ms());
         Ok(())
@@ -143,7 +156,7 @@ impl Probe<'_> {
 
     fn ask(&mut self, name: Name, asked: &Asked) -> anyhow::Result<Option<Told>> {
         let process = self.world.new_process();
-        self.world.ask(&mut self.connection, process, &[(name, asked.clone())])?;
+        self.world.ask(self.connection.as_mut(), process, &[(name, asked.clone())])?;
         let history = self.world.history();
         Ok(history.operations.last().and_then(|last| Some(last.told.as_ref()?.1.clone())))
     }

@@ -15,6 +15,8 @@ pub(super) struct Memory {
     /// some may be asked for before the schedule, and yet come after it.
     pub(super) scheduled: u64,
     pub(super) extended_by: u64,
+    /// The latest due time it was asked to be moved to.
+    pub(super) moved: u64,
     /// The end of a freeze that was told.
     pub(super) frozen_least: u64,
     /// The outcomes it was asked to be settled with.
@@ -32,8 +34,28 @@ pub(super) struct Memory {
 /// Who won, as it was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Winner {
-    Settled { outcome: String, at: u64 },
-    Lapsed { delivery: String, at: u64, due: u64 },
+    /// Whoever deleted a key is not told when.
+    Settled {
+        outcome: String,
+        at: Option<u64>,
+    },
+    Lapsed {
+        delivery: String,
+        at: u64,
+        due: u64,
+    },
+}
+
+impl Winner {
+    /// Can both be the same?
+    pub(super) fn may_be(&self, other: &Winner) -> bool {
+        match (self, other) {
+            (Winner::Settled { outcome, at }, Winner::Settled { outcome: word, at: then }) => {
+                outcome == word && at.zip(*then).is_none_or(|(at, then)| at == then)
+            }
+            _ => self == other,
+        }
+    }
 }
 
 /// A worker's lease.
@@ -61,7 +83,7 @@ pub(crate) struct Before {
 impl Memory {
     /// The latest due time it can have.
     pub(super) fn due_most(&self) -> u64 {
-        self.scheduled + self.extended_by
+        self.scheduled.max(self.moved) + self.extended_by
     }
 
     pub(super) fn before(&self, at: u64) -> Before {

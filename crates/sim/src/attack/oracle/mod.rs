@@ -13,11 +13,16 @@ use std::sync::{Mutex, MutexGuard};
 use serde_json::Value;
 
 use self::memory::{Hold, Memory, Winner};
+use super::ask::Reply;
+use super::moment::wall_ms;
 use super::name::Name;
-use crate::history::{Asked, By, Delivery, Phase, Seen, SettleResult, Told, When, told_over_http};
+use crate::history::{Asked, By, Delivery, Phase, Seen, SettleResult, Told, When};
 
 pub(super) use self::harm::Harm;
 pub(super) use self::memory::Before;
+
+/// A question that nobody answered was heard within this, or never.
+const LATEST_MS: u64 = 60_000;
 
 /// Everything that was told, and the harm that was found.
 #[derive(Default)]
@@ -100,7 +105,11 @@ impl Oracle {
             Asked::Schedule { when: When::DueMs(due), .. } => {
                 memory.scheduled = memory.scheduled.max(*due);
             }
+            Asked::Schedule { when: When::AfterMs(span), .. } => {
+                memory.scheduled = memory.scheduled.max(now + span + LATEST_MS);
+            }
             Asked::Extend { by: By::LaterMs(span), .. } => memory.extended_by += span,
+            Asked::Extend { by: By::DueMs(due), .. } => memory.moved = memory.moved.max(*due),
             Asked::Settle { outcome, .. } if !memory.outcomes.contains(outcome) => {
                 memory.outcomes.push(outcome.clone());
             }
@@ -115,9 +124,10 @@ impl Oracle {
         name: Name,
         asked: &Asked,
         before: Before,
-        body: &Value,
+        reply: &Reply,
     ) -> Option<Told> {
-        let told = match told_over_http(body) {
+        let Reply { body, .. } = reply;
+        let told = match reply.told() {
             Ok(told) => told,
             Err(why) => {
                 self.harm(Harm::Wrong, name, &format!("{asked:?} is answered {body}: {why}"));
@@ -259,10 +269,7 @@ impl Judge<'_> {
             }
             Told::Settled { result, seen } => {
                 if *result == SettleResult::Settled {
-                    self.memory.settles_won += 1;
-                    if self.memory.settles_won > 1 {
-                        self.harm(Harm::Double, "two settles were told that they made it");
-                    }
+                    self.settle_won();
                 }
                 let fits = match (result, &seen.phase) {
                     (SettleResult::TooLate(_), Phase::Lapsed { .. }) => true,
@@ -289,9 +296,75 @@ impl Judge<'_> {
                     self.record(seen, deadline);
                 }
             }
+            Told::Done => self.done(asked),
+            Told::Pending { due } => self.pending(*due, deadline),
+            Told::NotPending => self.not_pending(),
             Told::Remembered { .. } | Told::Handed { .. } | Told::Erased => {
                 self.harm(Harm::Wrong, &format!("{asked:?} is answered {told:?}"));
             }
+        }
+    }
+
+    fn settle_won(&mut self) {
+        self.memory.settles_won += 1;
+        if self.memory.settles_won > 1 {
+            self.harm(Harm::Double, "two settles were told that they made it");
+        }
+    }
+
+    /// It was done, and no record was shown.
+    fn done(&mut self, asked: &Asked) {
+        self.memory.exists = true;
+        if self.before.has_winner {
+            let why = format!("{asked:?} is done after {:?}", self.memory.winner);
+            self.harm(Harm::Lost, &why);
+        }
+        match asked {
+            Asked::Schedule { .. } if self.before.exists => {
+                self.harm(Harm::Lost, "was there and is created again");
+            }
+            Asked::Schedule { when: When::DueMs(due), .. }
+            | Asked::Extend { by: By::DueMs(due), .. } => self.due(*due, self.before.due_least),
+            Asked::Schedule { when: When::AfterMs(span), .. } => {
+                self.memory.due_least = self.memory.due_least.max(self.before.at + span);
+                self.memory.scheduled = wall_ms() + span;
+            }
+            Asked::Settle { outcome, .. } => {
+                self.settle_won();
+                self.won(Winner::Settled { outcome: outcome.clone(), at: None });
+            }
+            _ => self.harm(Harm::Wrong, &format!("{asked:?} is done, and nothing is shown")),
+        }
+    }
+
+    /// It was pending, and perhaps due then.
+    fn pending(&mut self, due: Option<When>, deadline: &Value) {
+        self.memory.exists = true;
+        if self.before.has_winner {
+            let why = format!("pending again after {:?}", self.memory.winner);
+            self.harm(Harm::Lost, &why);
+        }
+        if let Some(payload) = deadline.get("payload")
+            && *payload != self.name.payload()
+        {
+            self.harm(Harm::Lost, &format!("its payload is {payload}"));
+        }
+        match due {
+            Some(When::DueMs(due)) => self.due(due, self.before.due_least),
+            Some(When::AfterMs(left)) if wall_ms() + left < self.before.due_least => {
+                let why = format!("{left} ms are left, and {} was told", self.before.due_least);
+                self.harm(Harm::Lost, &why);
+            }
+            _ => {}
+        }
+    }
+
+    /// It was not pending. What was told to be there, nobody settles and cannot have lapsed, is lost.
+    fn not_pending(&self) {
+        let Before { exists, has_winner, due_least, frozen_least, .. } = self.before;
+        let unsettled = !has_winner && self.memory.outcomes.is_empty();
+        if exists && unsettled && wall_ms() < due_least.max(frozen_least) {
+            self.harm(Harm::Lost, "is gone before its time, and nobody settled it");
         }
     }
 
@@ -320,7 +393,7 @@ impl Judge<'_> {
                 self.harm(Harm::Lost, &format!("is gone ({asked:?})"));
             }
             "unknown_deadline" if !matches!(asked, Asked::Schedule { .. }) => {}
-            "too_late" | "already_settled" if changes => {}
+            "too_late" | "already_settled" | "not_later" if changes => {}
             "storage_low"
                 if room >= Room::Low && (changes || matches!(asked, Asked::Schedule { .. })) => {}
             "storage_full" if room == Room::None => {}
@@ -356,7 +429,7 @@ impl Judge<'_> {
                     let late = at_ms - lapse_at;
                     self.harm(Harm::Wrong, &format!("settled {late} ms after its time was over"));
                 }
-                self.won(Winner::Settled { outcome: outcome.clone(), at: *at_ms });
+                self.won(Winner::Settled { outcome: outcome.clone(), at: Some(*at_ms) });
             }
             Phase::Lapsed { at_ms, delivery, .. } => {
                 self.lapsed(deadline["delivery"]["id"].as_str(), *at_ms, seen.due_ms);
@@ -433,7 +506,10 @@ impl Judge<'_> {
             self.memory.winner = Some(winner);
             return;
         };
-        if *known == winner {
+        if known.may_be(&winner) {
+            if matches!(known, Winner::Settled { at: None, .. }) {
+                self.memory.winner = Some(winner);
+            }
             return;
         }
         let harm = match (known, &winner) {

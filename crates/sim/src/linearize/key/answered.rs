@@ -56,6 +56,9 @@ impl<'h> State<'h> {
             }
             (Asked::Lease, Told::Handed { .. }) => self.handed(told, call)?,
             (Asked::Erase, Told::Erased) => self.erased(call)?,
+            (_, Told::Done) => return self.done(call, after),
+            (Asked::Get, Told::Pending { due }) => self.pending_until(*due, call)?,
+            (Asked::Get | Asked::Settle { .. }, Told::NotPending) => self.not_pending(call)?,
             (_, Told::Refused { code, seen }) => {
                 return self.refused(code, seen.as_ref(), call, after);
             }
@@ -232,7 +235,7 @@ impl<'h> State<'h> {
     }
 
     /// It lapsed, and acting on it has come this far: as seen but for the last change.
-    fn acted(self, seen: &'h Seen, call: Call<'h>) -> Result<(Life, u64, Duty), Why> {
+    fn acted(self, seen: &'h Seen, call: Call<'h>) -> Result<(Life, Range, Duty), Why> {
         let Phase::Lapsed { at_ms, .. } = &seen.phase else {
             return Err("it had to be lapsed");
         };
@@ -241,8 +244,8 @@ impl<'h> State<'h> {
                 let life = life.met(seen, call.rules)?;
                 Ok((life, lapsed(life, since, *at_ms, call)?, Duty::NEW))
             }
-            State::Lapsed { life, at, duty } if at == *at_ms => {
-                Ok((life.met(seen, call.rules)?, at, duty))
+            State::Lapsed { life, at, duty } if at.holds(*at_ms) => {
+                Ok((life.met(seen, call.rules)?, Range::at(*at_ms), duty))
             }
             State::Lapsed { .. } => Err("it lapsed at another time"),
             _ => Err("it had not lapsed"),
@@ -316,7 +319,7 @@ impl<'h> State<'h> {
         let met = life.met(&seen, call.rules)?;
         let (at, duty) = match self {
             State::Pending { since, .. } => (lapsed(met, since, *lapsed_ms, call)?, Duty::NEW),
-            State::Lapsed { at, duty, .. } if at == *lapsed_ms => (at, duty),
+            State::Lapsed { at, duty, .. } if at.holds(*lapsed_ms) => (Range::at(*lapsed_ms), duty),
             _ => return Err("it lapsed at another time"),
         };
         let duty = duty.met(Delivery::Ready, before, call.rules)?;

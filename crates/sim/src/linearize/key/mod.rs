@@ -11,6 +11,7 @@
 mod answered;
 mod range;
 mod refused;
+mod thin;
 mod unseen;
 
 pub(super) use range::Range;
@@ -35,7 +36,7 @@ impl Call<'_> {
     /// Can it change nothing, by what was asked or by what was answered?
     pub(super) fn only_looks(&self) -> bool {
         let is_look = matches!(self.asked, Asked::Get) && self.told.is_some();
-        is_look || matches!(self.told, Some(Told::Refused { .. }))
+        is_look || matches!(self.told, Some(Told::Refused { .. } | Told::NotPending))
     }
 }
 
@@ -54,7 +55,7 @@ pub(super) enum State<'h> {
     /// Settled.
     Settled { life: Life, outcome: &'h str, at: Range },
     /// Lapsed.
-    Lapsed { life: Life, at: u64, duty: Duty },
+    Lapsed { life: Life, at: Range, duty: Duty },
 }
 
 /// One generation of a deadline.
@@ -206,7 +207,7 @@ impl<'h> State<'h> {
             (
                 State::Lapsed { life, at, duty },
                 State::Lapsed { life: other, at: then, duty: done },
-            ) => at == then && life.covers(other) && duty.covers(done),
+            ) => at.covers(then) && life.covers(other) && duty.covers(done),
             _ => false,
         }
     }
@@ -240,9 +241,10 @@ impl<'h> State<'h> {
             (State::Settled { .. }, _) => Err("it was settled"),
             (State::Lapsed { life, at, duty }, Phase::Lapsed { at_ms, delivery, attempts }) => {
                 let life = life.met(seen, rules)?;
-                if at != *at_ms {
+                if !at.holds(*at_ms) {
                     return Err("it lapsed at another time");
                 }
+                let at = Range::at(*at_ms);
                 let duty = duty.met(*delivery, *attempts, rules)?;
                 Ok(State::Lapsed { life, at, duty })
             }
@@ -259,7 +261,7 @@ impl<'h> State<'h> {
             State::Absent { used } => Ok(used),
             State::Remembered { until, used, .. } if until.from <= call.window.to => Ok(used),
             State::Settled { life, at, .. } if kept(at.from) => Ok(life.id.unwrap_or(0)),
-            State::Lapsed { life, at, duty } if duty.may_be_final(call.rules) && kept(at) => {
+            State::Lapsed { life, at, duty } if duty.may_be_final(call.rules) && kept(at.from) => {
                 Ok(life.id.unwrap_or(0))
             }
             // It may have lapsed and ended, too, without anybody having seen it.
@@ -316,7 +318,7 @@ impl<'h> State<'h> {
 }
 
 /// A lapse at that time, if it may have been then.
-fn lapsed(life: Life, since: u64, at_ms: u64, call: Call<'_>) -> Result<u64, Why> {
+fn lapsed(life: Life, since: u64, at_ms: u64, call: Call<'_>) -> Result<Range, Why> {
     if at_ms < life.over() {
         return Err("it lapsed before its time was over");
     }
@@ -326,7 +328,7 @@ fn lapsed(life: Life, since: u64, at_ms: u64, call: Call<'_>) -> Result<u64, Why
     if at_ms > call.window.to {
         return Err("it lapsed in the future");
     }
-    Ok(at_ms)
+    Ok(Range::at(at_ms))
 }
 
 /// When something scheduled now is due.

@@ -47,7 +47,12 @@ fn seen(told: &mut Told) -> Option<&mut Seen> {
             Some(seen)
         }
         Told::Refused { seen, .. } => seen.as_mut(),
-        Told::Remembered { .. } | Told::Handed { .. } | Told::Erased => None,
+        Told::Remembered { .. }
+        | Told::Handed { .. }
+        | Told::Erased
+        | Told::Done
+        | Told::Pending { .. }
+        | Told::NotPending => None,
     }
 }
 

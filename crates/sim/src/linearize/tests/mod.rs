@@ -4,6 +4,7 @@
 
 mod by_hand;
 mod changed;
+mod thin;
 mod world;
 
 use super::check;
