@@ -33,6 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// How the attack goes.
 #[derive(Clone, Debug, clap::Args)]
+// The options that it shares with the other attacks are a group of the same name.
+#[group(id = "memory")]
 pub(crate) struct Options {
     #[command(flatten)]
     common: super::Options,
