@@ -38,6 +38,9 @@ fn question(world: &World, way: Way, dice: &mut Dice) -> (Name, Asked) {
     let roll = dice.below(100);
     let name = if roll < 30 { None } else { world.some_name(dice) };
     let Some(name) = name else { return (world.new_name(), schedule(way, dice)) };
+    if name.is_set_again() && dice.percent(40) {
+        return (name, set(dice));
+    }
     let asked = match roll {
         ..60 => Asked::Settle {
             outcome: match way {
@@ -58,6 +61,15 @@ fn question(world: &World, way: Way, dice: &mut Dice) -> (Name, Asked) {
         _ => Asked::Get,
     };
     (name, asked)
+}
+
+/// Sets a key, whatever is there: also over one that is pending, was settled or has lapsed.
+fn set(dice: &mut Dice) -> Asked {
+    let when = match dice.below(2) {
+        0 => When::AfterMs(dice.within(10..=400)),
+        _ => When::DueMs(wall_ms() + dice.within(10..=400)),
+    };
+    Asked::Schedule { if_exists: IfExists::Replace, when, over: None }
 }
 
 /// Most are due soon, so that they fall due under load, at the kill, and while nobody serves.

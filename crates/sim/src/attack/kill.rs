@@ -29,6 +29,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
     let mut field = Field::prepare("kill", "attack kill", options, CYCLES)?;
     field.counters.floor("operations", field.cycles * OPERATIONS);
     field.floor_each_way(EACH_WAY);
+    field.counters.floor("set_again", field.cycles);
     field.counters.floor("settled", field.cycles);
     field.counters.floor("lapsed", field.cycles);
     field.counters.floor("segments_freed", field.cycles / 20);

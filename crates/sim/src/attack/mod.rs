@@ -205,6 +205,7 @@ impl Field {
             ("settled", settled),
             ("lapsed", lapsed),
             ("webhooks", world.target.received()),
+            ("set_again", world.set_again()),
         ];
         let ways = Way::ALL.map(|way| (way.figure(), world.tally.of(way)));
         for (figure, value) in figures.into_iter().chain(ways) {

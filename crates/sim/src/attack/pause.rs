@@ -27,6 +27,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
     let mut field = Field::prepare("pause", "attack pause", options, CYCLES)?;
     field.counters.floor("operations", field.cycles * OPERATIONS);
     field.floor_each_way(EACH_WAY);
+    field.counters.floor("set_again", field.cycles);
     field.counters.floor("lapsed", field.cycles);
     let world = World::new()?;
     let done = pause(&mut field, &world);

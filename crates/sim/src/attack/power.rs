@@ -37,6 +37,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Counters> {
     let disk = Mount::image(&field.folder, MEBIBYTES)?;
     field.counters.floor("operations", field.cycles * OPERATIONS);
     field.floor_each_way(EACH_WAY);
+    field.counters.floor("set_again", field.cycles / 2);
     // A cut that loses nothing would prove nothing.
     field.counters.floor("unsynced_lost", field.cycles * 9 / 10);
     field.counters.floor("settled", field.cycles);

@@ -45,6 +45,7 @@ pub(super) struct World {
     next: AtomicU64,
     recent: Mutex<VecDeque<Name>>,
     told: AtomicU64,
+    set_again: AtomicU64,
     processes: AtomicU64,
 }
 
@@ -65,6 +66,7 @@ impl World {
             next: AtomicU64::new(0),
             recent: Mutex::default(),
             told: AtomicU64::new(0),
+            set_again: AtomicU64::new(0),
             processes: AtomicU64::new(0),
         })
     }
@@ -148,6 +150,8 @@ impl World {
             let reply = replies.as_ref().ok().map(|replies| &replies[index]);
             let told = reply.and_then(|reply| {
                 self.told.fetch_add(1, Ordering::Relaxed);
+                let is_set_again = name.is_set_again() && matches!(asked, Asked::Schedule { .. });
+                self.set_again.fetch_add(u64::from(is_set_again), Ordering::Relaxed);
                 self.oracle.told(*name, asked, befores[index], reply)
             });
             operations.push(Operation {
@@ -211,6 +215,11 @@ impl World {
     /// How many answers somebody was given.
     pub(super) fn told(&self) -> u64 {
         self.told.load(Ordering::Relaxed)
+    }
+
+    /// How many of these were about setting a key that is set again and again.
+    pub(super) fn set_again(&self) -> u64 {
+        self.set_again.load(Ordering::Relaxed)
     }
 
     /// Everything that was asked and told.

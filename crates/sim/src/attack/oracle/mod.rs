@@ -2,7 +2,8 @@
 //! holds each new piece of evidence against that.
 //!
 //! Evidence is an answer, a record that was read, a webhook or a lease. It comes from many threads in
-//! any order; see [`memory`] for why the order does not matter. The oracle asks nothing itself.
+//! any order; see [`memory`] for why the order does not matter. The oracle asks nothing itself. Of a
+//! deadline that is set again and again it remembers nothing: what was told is still true of none.
 
 mod harm;
 mod memory;
@@ -98,6 +99,9 @@ impl Oracle {
 
     /// Somebody is about to ask this; what was known by then.
     pub(super) fn asks(&self, name: Name, asked: &Asked, now: u64) -> Before {
+        if name.is_set_again() {
+            return Before::default();
+        }
         let mut memories = self.memories();
         let memory = memories.entry(name).or_default();
         let before = memory.before(now);
@@ -134,6 +138,9 @@ impl Oracle {
                 return None;
             }
         };
+        if name.is_set_again() {
+            return Some(told);
+        }
         let mut memories = self.memories();
         let memory = memories.entry(name).or_default();
         let judge = Judge { oracle: self, name, memory, before };
