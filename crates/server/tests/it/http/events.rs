@@ -130,9 +130,14 @@ async fn who_comes_too_late_is_told_so_and_from_where_to_go_on() {
             json!({"op": op, "queue": queue, "key": key, "after": "30m"}).to_string()
         })
         .collect();
+    let mut live = None;
     for some in lines.chunks(100) {
+        // An answer leaves before its events do: who has heard the last event knows that all are told.
+        live = Some(follow(&server, "/v1/events").await);
         assert_eq!(server.send("POST", "/v1/batch", &some.join("\n")).await.status, 200);
     }
+    let mut live = live.expect("there was a batch");
+    while what(&live.next().await.expect("it is told")) != "1999 scheduled" {}
     let gone = server.get("/v1/events?after=5").await;
     gone.is_problem(410, "events_gone");
     let from = gone["kept_after"].as_str().expect("it says from where").to_owned();
