@@ -134,7 +134,7 @@ def documents(suite):
     """Every block of PHP in the documents is PHP."""
     blocks = 0
     for path in [
-        "README.md", "docs/deliveries.md", "docs/recipes.md", "clients/php/README.md",
+        "README.md", "docs/deliveries.md", "docs/recipes.md", "docs/redis.md", "clients/php/README.md",
         "examples/shop-php/README.md",
     ]:
         with open(os.path.join(ROOT, path), encoding="utf-8") as document:

@@ -23,13 +23,14 @@ while (true) {
         $shop->prepare('INSERT INTO orders (customer, total, created_at) VALUES (?, ?, NOW(3))')
             ->execute(['customer ' . random_int(1000, 9999), random_int(990, 9990) / 100]);
         $chance = random_int(1, 100);
-        $after = match (true) {
-            $chance <= 55 => $payWithin * random_int(5, 80) / 100,
-            $chance <= 65 => $payWithin - random_int(0, 2000) / 1000,
-            $chance <= 85 => $payWithin + $cron * random_int(0, 130) / 100,
-            default => null,
-        };
-        if ($after !== null) {
+        if ($chance <= 55) {
+            $after = $payWithin * random_int(5, 80) / 100;
+        } elseif ($chance <= 65) {
+            $after = $payWithin - random_int(0, 2000) / 1000;
+        } else {
+            $after = $payWithin + $cron * random_int(0, 130) / 100;
+        }
+        if ($chance <= 85) {
             $paying[(int) $shop->lastInsertId()] = $now + $after;
         }
     }
