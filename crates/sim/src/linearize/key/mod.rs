@@ -33,9 +33,12 @@ pub(super) struct Call<'h> {
 }
 
 impl Call<'_> {
-    /// Can it change nothing, by what was asked or by what was answered?
+    /// Can it change nothing, by what was asked or by what was answered? Who was only told that
+    /// something is pending may have looked at any generation: that says when it was so, and is no
+    /// mere look.
     pub(super) fn only_looks(&self) -> bool {
-        let is_look = matches!(self.asked, Asked::Get) && self.told.is_some();
+        let is_told = self.told.is_some_and(|told| !matches!(told, Told::Pending { .. }));
+        let is_look = matches!(self.asked, Asked::Get) && is_told;
         is_look || matches!(self.told, Some(Told::Refused { .. } | Told::NotPending))
     }
 }

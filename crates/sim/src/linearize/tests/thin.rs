@@ -54,17 +54,25 @@ fn what_the_engine_answers_has_an_order_also_when_little_of_it_is_shown() {
 
 /// Set at second 0..1 and due at 10; then these, each within a second.
 fn story(rest: &[(u64, Asked, Told)]) -> Vec<String> {
+    let within = |(second, asked, told): &(u64, Asked, Told)| {
+        ((*second, second + 1), asked.clone(), told.clone())
+    };
+    overlapping(rest.iter().map(within).collect())
+}
+
+/// The same, each between two seconds.
+fn overlapping(rest: Vec<((u64, u64), Asked, Told)>) -> Vec<String> {
     let set =
         Asked::Schedule { if_exists: IfExists::Replace, when: When::DueMs(10_000), over: None };
-    let all = [(0, set, Told::Done)].into_iter().chain(rest.iter().cloned());
+    let all = [((0, 1), set, Told::Done)].into_iter().chain(rest);
     let moment = |second: u64| Moment { tick: second * 10, ms: second * 1_000 };
-    let operations = all.zip(0..).map(|((second, asked, told), process)| Operation {
+    let operations = all.zip(0..).map(|(((from, to), asked, told), process)| Operation {
         process,
         queue: "orders".to_owned(),
         key: "42".to_owned(),
-        asked_at: moment(second),
+        asked_at: moment(from),
         asked,
-        told: Some((moment(second + 1), told)),
+        told: Some((moment(to), told)),
     });
     let rules = [("orders".to_owned(), Rules { served: true, ..Rules::default() })];
     check(&History { rules: rules.into(), operations: operations.collect() }).troubles
@@ -107,6 +115,19 @@ fn what_was_done_and_what_was_not_has_an_order() {
     ] {
         assert_eq!(story(&right), Vec::<String>::new(), "{right:?}");
     }
+}
+
+#[test]
+fn who_saw_something_pending_may_have_seen_what_came_after() {
+    let again =
+        Asked::Schedule { if_exists: IfExists::Replace, when: When::AfterMs(20_000), over: None };
+    let Told::Record(seen) = settled(2_500) else { unreachable!("it is a record") };
+    let troubles = overlapping(vec![
+        ((2, 8), del(), Told::Settled { result: SettleResult::Settled, seen }),
+        ((3, 9), Asked::Get, Told::Pending { due: None }),
+        ((7, 9), again, Told::Done),
+    ]);
+    assert_eq!(troubles, Vec::<String>::new());
 }
 
 #[test]
