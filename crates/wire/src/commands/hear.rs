@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use duly_engine::announce::Announcement;
 use duly_engine::deadline::What;
 
-use super::{Client, Next, No};
+use super::{Client, Next, No, pattern};
 use crate::glob;
 use crate::name::Names;
 use crate::reading::Words;
@@ -94,10 +94,13 @@ type Which = fn(&mut Ears) -> &mut BTreeSet<Vec<u8>>;
 
 fn listen(words: &Words<'_>, client: &mut Client, verb: &str, which: Which) -> Result<Next, No> {
     let mut said = Vec::new();
+    if client.ears.count() + words.len() - 1 > SUBSCRIPTIONS {
+        return Err(No::err("there would be more subscriptions than one client may have"));
+    }
     for name in words.from(1) {
-        if client.ears.count() >= SUBSCRIPTIONS {
-            return Err(No::err("there are as many subscriptions as one client may have"));
-        }
+        pattern(name)?;
+    }
+    for name in words.from(1) {
         which(&mut client.ears).insert(name.to_vec());
         said.push(stands(verb, Some(name), client));
     }

@@ -71,7 +71,7 @@ pub(super) fn scan(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
         let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
         let value = options.next().ok_or_else(No::syntax)?;
         if is("MATCH") {
-            pattern = value.to_vec();
+            pattern = super::pattern(value)?.to_vec();
         } else if is("COUNT") {
             let count = number::integer(value).ok_or_else(No::not_an_integer)?;
             if count < 1 {

@@ -93,6 +93,18 @@ impl No {
     }
 }
 
+/// Longest pattern, or name of a channel, in bytes: what is longer matches no key, and costs a step
+/// for each of its bytes.
+const PATTERN_BYTES: usize = 1_024;
+
+/// A pattern, or the name of a channel, if it is short enough to be one.
+fn pattern(word: &[u8]) -> Result<&[u8], No> {
+    if word.len() > PATTERN_BYTES {
+        return Err(No::err("a pattern or a channel's name has 1,024 bytes at most"));
+    }
+    Ok(word)
+}
+
 /// Who talks.
 pub(crate) struct Client {
     pub(crate) settings: Arc<Settings>,

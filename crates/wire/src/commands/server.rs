@@ -6,7 +6,7 @@
 use duly_engine::answer::{Answer, QueueView};
 use duly_engine::command::Command;
 
-use super::{Client, Count, Next, No, Row, TABLE, find};
+use super::{Client, Count, Next, No, Row, TABLE, find, pattern};
 use crate::glob;
 use crate::reading::Words;
 use crate::refusal::refused;
@@ -116,6 +116,9 @@ const SETTINGS: &[(&str, &str)] = &[
 pub(super) fn config(words: &Words<'_>, _: &mut Client) -> Result<Next, No> {
     let said = match (words.at(1).to_ascii_uppercase().as_slice(), words.len()) {
         (b"GET", 3..) => {
+            for word in words.from(2) {
+                pattern(word)?;
+            }
             let is_asked = |name: &str| {
                 words
                     .from(2)

@@ -275,10 +275,16 @@ pub(super) fn get(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
     }))
 }
 
+/// Most values read by one request: each may be the longest there is.
+const READ_AT_ONCE: usize = 1_024;
+
 /// `MGET key…`
 pub(super) fn mget(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
     let gets = words.from(1).map(|key| Ok(Command::Get(address(client, key)?)));
     let keys = words.len() - 1;
+    if keys > READ_AT_ONCE {
+        return Err(No::err("MGET takes 1,024 keys at most: each may have 64 KiB"));
+    }
     Ok(Next::ask(gets.collect::<Result<_, No>>()?, move |heard| {
         let value = |_| Ok(pending(heard.shown())?.map_or(Reply::Nothing, value));
         let values: Result<Vec<Reply>, Reply> = (0..keys).map(value).collect();

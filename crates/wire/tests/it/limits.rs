@@ -40,3 +40,27 @@ fn a_value_and_a_key_may_be_so_long_and_no_longer() {
         ["< -ERR a key has 1 to 512 bytes\\r\\n", fine[1]]
     );
 }
+
+#[test]
+fn a_pattern_is_short_and_who_asks_for_too_much_has_nothing_done() {
+    let long = vec![b'['; 1_025];
+    let refused = "< -ERR a pattern or a channel's name has 1,024 bytes at most\\r\\n";
+    for words in [
+        vec![&b"SCAN"[..], b"0", b"MATCH", &long],
+        vec![b"CONFIG", b"GET", &long],
+        vec![b"PSUBSCRIBE", b"a", &long],
+        vec![b"SUBSCRIBE", b"a", &long],
+    ] {
+        // A subscribed client would be told something else than PONG.
+        assert_eq!(told(&words), [refused, "< +PONG\\r\\n"]);
+    }
+    let names: Vec<String> = (0..1_025).map(|number| format!("c{number}")).collect();
+    let each = || names.iter().map(String::as_bytes);
+    let subscribe: Vec<&[u8]> = std::iter::once(&b"SUBSCRIBE"[..]).chain(each()).collect();
+    let refused =
+        "< -ERR there would be more subscriptions than one client may have\\r\\n".to_owned();
+    assert_eq!(told(&subscribe), [refused, "< +PONG\\r\\n".to_owned()]);
+    let mget: Vec<&[u8]> = std::iter::once(&b"MGET"[..]).chain(each()).collect();
+    let refused = "< -ERR MGET takes 1,024 keys at most: each may have 64 KiB\\r\\n".to_owned();
+    assert_eq!(told(&mget), [refused, "< +PONG\\r\\n".to_owned()]);
+}
