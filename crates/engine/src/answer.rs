@@ -25,6 +25,8 @@ pub enum Answer {
         /// The record.
         deadline: Box<Deadline>,
     },
+    /// Of a schedule that began a generation and is to show nothing.
+    Begun,
     /// Of a settle.
     Settled {
         /// How it went.
@@ -101,6 +103,7 @@ impl Answer {
                 refusal.deadline_mut().map(|deadline| &mut deadline.payload).into_iter().collect()
             }
             Answer::Remembered { .. }
+            | Answer::Begun
             | Answer::Erased
             | Answer::Touched { .. }
             | Answer::Queue(_)

@@ -116,6 +116,20 @@ pub enum Command {
 }
 
 impl Command {
+    /// The (queue, key) that it is about, if it is about one.
+    pub fn address(&self) -> Option<&Address> {
+        match self {
+            Command::Schedule(schedule) => Some(&schedule.at),
+            Command::Settle(settle) => Some(&settle.at),
+            Command::Extend(extend) => Some(&extend.at),
+            Command::Freeze { at, .. }
+            | Command::Get(at)
+            | Command::Revive(at)
+            | Command::Erase(at) => Some(at),
+            _ => None,
+        }
+    }
+
     /// Does it never write a fact of its own?
     pub fn only_reads(&self) -> bool {
         matches!(
@@ -160,6 +174,8 @@ pub struct Schedule {
     pub over: Option<Generation>,
     /// What comes of a queue that is not there yet.
     pub creates: NewQueue,
+    /// What the answer shows of what it began.
+    pub show: Show,
 }
 
 impl Schedule {
@@ -174,8 +190,19 @@ impl Schedule {
             allow_past: false,
             over: None,
             creates: NewQueue::default(),
+            show: Show::default(),
         }
     }
+}
+
+/// What the answer to a schedule shows when a generation began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Show {
+    /// The whole record.
+    #[default]
+    Record,
+    /// That it is so, for those who ask thousands at once and look at none.
+    Nothing,
 }
 
 /// A queue that comes of a schedule. Nobody has said where its lapsed deadlines go, so it is a place

@@ -13,6 +13,7 @@ use crate::id::{DeadlineId, QueueNo};
 use crate::limits::SLICE;
 use crate::state::State;
 use crate::state::live::{Phase, Place};
+use crate::state::near::TOGETHER;
 use crate::state::places::Overdue;
 use crate::step::{Engine, Storage};
 use crate::time::Time;
@@ -107,11 +108,14 @@ impl Engine {
         let mut entries = std::mem::take(&mut self.work.entries);
         entries.clear();
         let more = self.state.timers.pop(self.now.millis(), ENTRIES, &mut entries);
-        for &(at, slot) in &entries {
-            let Some(live) = self.state.records.get_mut(slot) else { continue };
-            if live.armed == Time::from_millis(at) {
-                live.armed = Time::NEVER;
-                self.act(slot);
+        for together in entries.chunks(TOGETHER) {
+            self.state.bring_slots_near(together.iter().map(|(_, slot)| *slot));
+            for &(at, slot) in together {
+                let Some(live) = self.state.records.get_mut(slot) else { continue };
+                if live.armed == Time::from_millis(at) {
+                    live.armed = Time::NEVER;
+                    self.act(slot);
+                }
             }
         }
         self.work.entries = entries;

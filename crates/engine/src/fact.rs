@@ -279,8 +279,13 @@ pub struct BaseQueue {
 pub enum PayloadField {
     /// There is none.
     None,
-    /// Its bytes, to be written.
-    Bytes(Payload),
+    /// To be written.
+    Bytes {
+        /// Its bytes.
+        payload: Payload,
+        /// Their hash.
+        hash: u32,
+    },
     /// Where it was written.
     At {
         /// From the beginning of the facts it was written among.
@@ -292,6 +297,15 @@ pub enum PayloadField {
         /// A hash of it, to tell whether another is the same.
         hash: u32,
     },
+}
+
+impl From<Option<Payload>> for PayloadField {
+    fn from(payload: Option<Payload>) -> PayloadField {
+        payload.map_or(PayloadField::None, |payload| {
+            let hash = payload.hash();
+            PayloadField::Bytes { payload, hash }
+        })
+    }
 }
 
 impl Fact {

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::disk::{Disk, Held, Open, read_whole, write_whole};
 
 /// The version of everything this build writes: identity file and journal segments.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";

@@ -164,7 +164,9 @@ impl Requests {
                     }
                 }
                 Some(_) => {
-                    let Some(line) = self.take_line(LINE_BYTES, "too big inline request")? else {
+                    let Some(line) =
+                        self.take_line(LINE_BYTES, || broken("too big inline request"))?
+                    else {
                         return Ok(false);
                     };
                     self.typed(line)?;
@@ -221,26 +223,29 @@ impl Requests {
 
     /// The number in the line that begins here, if the line has ended.
     fn number(&mut self, most: usize, of: &str) -> Result<Option<i64>, Broken> {
-        let Some(line) = self.take_line(most, &format!("invalid {of} length"))? else {
-            return Ok(None);
-        };
+        let invalid = || broken(&format!("invalid {of} length"));
+        let Some(line) = self.take_line(most, invalid)? else { return Ok(None) };
         let number = crate::number::integer(&self.bytes[line.start + 1..line.end]);
-        number.map(Some).ok_or_else(|| broken(&format!("invalid {of} length")))
+        number.map(Some).ok_or_else(invalid)
     }
 
     /// Takes the line that begins here, without its end, if that has come.
-    fn take_line(&mut self, most: usize, too_long: &str) -> Result<Option<Range<usize>>, Broken> {
+    fn take_line(
+        &mut self,
+        most: usize,
+        too_long: impl FnOnce() -> Broken,
+    ) -> Result<Option<Range<usize>>, Broken> {
         let from = self.searched.max(self.at);
         let Some(length) = self.bytes[from..].iter().position(|byte| *byte == b'\n') else {
             self.searched = self.bytes.len();
             if self.bytes.len() - self.at > most {
-                return Err(broken(too_long));
+                return Err(too_long());
             }
             return Ok(None);
         };
         let end = from + length;
         if end - self.at > most {
-            return Err(broken(too_long));
+            return Err(too_long());
         }
         let line = self.at..end;
         self.at = end + 1;

@@ -3,18 +3,47 @@
 use super::change::too_late_to_change;
 use super::{Met, No};
 use crate::answer::{Answer, Known, Refusal};
-use crate::command::{DEFAULT_PRIORITY, IfExists, Schedule, When};
+use crate::command::{DEFAULT_PRIORITY, IfExists, Schedule, Show, When};
 use crate::deadline::{Deadline, PayloadAt, State};
 use crate::effect::Notice;
-use crate::fact::{Fact, PayloadField};
+use crate::fact::Fact;
 use crate::id::{DeadlineId, Generation, QueueName, QueueNo};
 use crate::limits;
 use crate::queue::{Policy, Target};
 use crate::record::queue_bytes;
-use crate::state::live::Phase;
+use crate::state::live::{Live, Phase};
 use crate::step::{Engine, Storage};
 use crate::time::{Span, Time};
 use crate::zoo::{self, Bug};
+
+/// What of a record matters to the schedule that meets it.
+#[derive(Clone, Copy)]
+struct Before {
+    id: DeadlineId,
+    generation: Generation,
+    is_pending: bool,
+    is_final: bool,
+}
+
+impl Before {
+    fn of_live(live: &Live) -> Before {
+        Before {
+            id: live.id,
+            generation: live.generation,
+            is_pending: live.phase == Phase::Pending,
+            is_final: live.phase.is_final(),
+        }
+    }
+
+    fn of(deadline: &Deadline) -> Before {
+        Before {
+            id: deadline.id,
+            generation: deadline.generation,
+            is_pending: deadline.state == State::Pending,
+            is_final: deadline.is_final(),
+        }
+    }
+}
 
 /// How long after the last lease a pull queue still counts as worked on.
 const WORKED_ON: Span = Span::from_mins(10);
@@ -42,11 +71,13 @@ impl Engine {
                     // It may have lapsed in this very step: nobody's delivery is under way.
                     self.close_this(slot);
                 }
-                let deadline = self.state.view(slot);
-                let hash = self.state.live(slot).home.hash;
-                self.again(no, schedule, deadline, Some(hash))
+                let live = self.state.live(slot);
+                let (before, hash) = (Before::of_live(live), live.home.hash);
+                self.again(no, schedule, before, |engine| (engine.view(slot), Some(hash)))
             }
-            Met::Archived(deadline) => self.again(no, schedule, *deadline, None),
+            Met::Archived(deadline) => {
+                self.again(no, schedule, Before::of(&deadline), |_| (deadline, None))
+            }
         }
     }
 
@@ -70,32 +101,31 @@ impl Engine {
         })
     }
 
-    /// The deadline is there already: `if_exists` says what then.
+    /// The deadline is there already: `if_exists` says what then. Only who keeps it or is refused is
+    /// shown what there is, with the hash of its payload if that is at hand.
     fn again(
         &mut self,
         no: QueueNo,
         schedule: Schedule,
-        existing: Deadline,
-        hash: Option<u32>,
+        before: Before,
+        show: impl FnOnce(&Engine) -> (Box<Deadline>, Option<u32>),
     ) -> Result<Answer, No> {
-        let over = existing.is_final();
         let next = match schedule.if_exists {
-            IfExists::Fail => return Err(Refusal::AlreadyExists(Box::new(existing)).into()),
-            IfExists::Renew => over,
-            IfExists::Replace if over || existing.state == State::Pending => true,
-            IfExists::Replace => {
-                return Err(Refusal::DeliveryUnderWay(Box::new(existing)).into());
-            }
+            IfExists::Fail => return Err(Refusal::AlreadyExists(show(self).0).into()),
+            IfExists::Renew => before.is_final,
+            IfExists::Replace if before.is_final || before.is_pending => true,
+            IfExists::Replace => return Err(Refusal::DeliveryUnderWay(show(self).0).into()),
             IfExists::Keep => false,
         };
         if next {
-            return self.next_generation(no, schedule, Some(&existing));
+            return self.next_generation(no, schedule, Some(before));
         }
+        let (existing, hash) = show(self);
         Ok(Answer::Scheduled {
             created: false,
             differs: differs(&schedule, &existing, hash),
             nobody_acts: self.nobody_acts(no),
-            deadline: Box::new(existing),
+            deadline: existing,
         })
     }
 
@@ -104,7 +134,7 @@ impl Engine {
         &mut self,
         no: QueueNo,
         schedule: Schedule,
-        before: Option<&Deadline>,
+        before: Option<Before>,
     ) -> Result<Answer, No> {
         let due = self.due_of(self.state.queue(no).policy.default_delay, &schedule)?;
         let (id, generation) = match before {
@@ -113,8 +143,12 @@ impl Engine {
         };
         self.room_on_disk()?;
         self.room_for(id)?;
-        let replaces = before.is_some_and(|before| before.state == State::Pending);
+        let replaces = before.is_some_and(|before| before.is_pending);
+        let show = schedule.show;
         let slot = self.write_schedule(no, id, generation, due, replaces, schedule);
+        if show == Show::Nothing {
+            return Ok(Answer::Begun);
+        }
         Ok(Answer::Scheduled {
             created: true,
             differs: Vec::new(),
@@ -158,7 +192,7 @@ impl Engine {
             due,
             priority: schedule.priority.unwrap_or(DEFAULT_PRIORITY),
             replaces,
-            payload: schedule.payload.map_or(PayloadField::None, PayloadField::Bytes),
+            payload: schedule.payload.into(),
         };
         self.emit(fact).expect("a schedule leaves a record")
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::answer::{GuardReason, Totals};
 use crate::deadline::{
-    Deadline, Delivery, DeliveryState, Event, Ladder, PayloadAt, PayloadKind, State, What,
+    Deadline, Delivery, DeliveryState, Event, Ladder, PayloadAt, PayloadKind, State, What, hash_of,
 };
 use crate::fact::{Base, BaseQueue, Fact, PayloadField, Shift};
 use crate::id::{
@@ -45,11 +45,11 @@ impl std::error::Error for Undecodable {}
 pub fn write(out: &mut Vec<u8>, fact: Fact) -> Fact {
     fact.write(out);
     let written = |payload: PayloadField| match payload {
-        PayloadField::Bytes(payload) => PayloadField::At {
+        PayloadField::Bytes { payload, hash } => PayloadField::At {
             offset: narrow(out.len() - payload.bytes.len()),
             bytes: narrow(payload.bytes.len()),
             kind: payload.kind,
-            hash: payload.hash(),
+            hash,
         },
         other => other,
     };
@@ -297,9 +297,9 @@ impl Bytes for PayloadField {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             PayloadField::None => out.push(0),
-            PayloadField::Bytes(payload) => {
-                out.push(if payload.kind == PayloadKind::Json { 1 } else { 2 });
-                payload.hash().write(out);
+            PayloadField::Bytes { payload, hash } => {
+                out.push(if payload.kind == PayloadKind::Json { 3 } else { 4 });
+                hash.write(out);
                 (payload.bytes.len() as u64).write(out);
                 out.extend_from_slice(&payload.bytes);
             }
@@ -308,16 +308,20 @@ impl Bytes for PayloadField {
     }
 
     fn read(input: &mut Input<'_>) -> Result<PayloadField, Undecodable> {
-        let kind = match input.byte()? {
+        // Format 1 had another hash; what it wrote is hashed anew, so that there is one in memory.
+        let (kind, is_hashed) = match input.byte()? {
             0 => return Ok(PayloadField::None),
-            1 => PayloadKind::Json,
-            2 => PayloadKind::Bytes,
+            1 => (PayloadKind::Json, false),
+            2 => (PayloadKind::Bytes, false),
+            3 => (PayloadKind::Json, true),
+            4 => (PayloadKind::Bytes, true),
             _ => return input.fail("payload kind"),
         };
         let hash = u32::read(input)?;
         let bytes = u32::read(input)?;
         let offset = narrow(input.at);
-        input.take(bytes as usize)?;
+        let payload = input.take(bytes as usize)?;
+        let hash = if is_hashed { hash } else { hash_of(kind, payload) };
         Ok(PayloadField::At { offset, bytes, kind, hash })
     }
 }

@@ -48,6 +48,11 @@ impl Index {
         }
     }
 
+    /// The first slot that this hash may mean; no record is looked at.
+    pub(crate) fn candidate(&self, hash: u64) -> Option<u32> {
+        self.find(hash, |_| true)
+    }
+
     /// Adds a slot; the caller knows that it is not there.
     pub(crate) fn insert(&mut self, hash: u64, slot: u32) {
         let (shard, tag) = split(hash);

@@ -138,7 +138,7 @@ impl Home {
                 hash: *hash,
                 kind: Some(*kind),
             },
-            PayloadField::None | PayloadField::Bytes(_) => {
+            PayloadField::None | PayloadField::Bytes { .. } => {
                 Home { segment, offset: facts_offset, bytes: 0, hash: 0, kind: None }
             }
         }

@@ -6,11 +6,13 @@
 
 pub(crate) mod index;
 pub(crate) mod live;
+pub(crate) mod near;
 pub(crate) mod places;
 pub(crate) mod queue;
 pub(crate) mod slab;
 pub(crate) mod turns;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use index::{Index, hash_key, hash_number};
@@ -48,6 +50,8 @@ pub(crate) struct State {
     pub(crate) records: Slab<Live>,
     by_key: Index,
     by_id: Index,
+    /// The slot that was found last: a hint, which whoever finds it checks.
+    met: Cell<u32>,
     pub(crate) queues: BTreeMap<QueueNo, Queue>,
     by_name: BTreeMap<QueueName, QueueNo>,
     /// What a base takes for all queues but their outcomes, and what for those.
@@ -84,6 +88,7 @@ impl State {
             records: Slab::new(),
             by_key: Index::new(),
             by_id: Index::new(),
+            met: Cell::new(0),
             queues: BTreeMap::new(),
             by_name: BTreeMap::new(),
             queues_bytes: 0,
@@ -209,15 +214,30 @@ impl State {
     }
 
     pub(crate) fn slot_of_key(&self, queue: QueueNo, key: &Key) -> Option<u32> {
-        self.by_key.find(self.key_hash(queue, key), |slot| {
+        self.slot_of_hash(self.key_hash(queue, key), queue, key)
+    }
+
+    fn slot_of_hash(&self, hash: u64, queue: QueueNo, key: &Key) -> Option<u32> {
+        let slot = self.by_key.find(hash, |slot| {
             self.records.get(slot).is_some_and(|live| live.queue == queue && live.key == *key)
-        })
+        });
+        self.met.set(slot.unwrap_or_default());
+        slot
     }
 
     pub(crate) fn slot_of_id(&self, id: DeadlineId) -> Option<u32> {
-        self.by_id.find(hash_number(id.0), |slot| {
-            self.records.get(slot).is_some_and(|live| live.id == id)
-        })
+        if id >= self.next_id {
+            // Nobody has this number yet: the usual case of a schedule.
+            return None;
+        }
+        // A fact is mostly about the record that its command has just met.
+        let is_it = |slot: u32| self.records.get(slot).is_some_and(|live| live.id == id);
+        if is_it(self.met.get()) {
+            return Some(self.met.get());
+        }
+        let slot = self.by_id.find(hash_number(id.0), is_it);
+        self.met.set(slot.unwrap_or_default());
+        slot
     }
 
     pub(crate) fn live(&self, slot: u32) -> &Live {
@@ -251,12 +271,12 @@ impl State {
     fn insert(&mut self, live: Live) -> u32 {
         // Another number had the key before: that record was forgotten or evicted, neither of which
         // is a fact, and replay learns of it here.
-        if let Some(gone) = self.slot_of_key(live.queue, &live.key) {
+        let hash = self.key_hash(live.queue, &live.key);
+        if let Some(gone) = self.slot_of_hash(hash, live.queue, &live.key) {
             self.remove(gone);
         }
         let (queue, id, phase) = (live.queue, live.id, live.phase);
         self.live_bytes += live.stated_bytes();
-        let hash = self.key_hash(queue, &live.key);
         let slot = self.records.insert(live);
         self.by_key.insert(hash, slot);
         self.by_id.insert(hash_number(id.0), slot);

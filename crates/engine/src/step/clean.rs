@@ -135,12 +135,10 @@ impl Engine {
 /// The payload that a fact read from a segment carries, to be written again.
 fn bytes_of(payload: &PayloadField, facts: &[u8]) -> PayloadField {
     match payload {
-        PayloadField::At { offset, bytes, kind, .. } => {
+        PayloadField::At { offset, bytes, kind, hash } => {
             let begin = *offset as usize;
-            PayloadField::Bytes(Payload {
-                kind: *kind,
-                bytes: facts[begin..begin + *bytes as usize].into(),
-            })
+            let bytes = facts[begin..begin + *bytes as usize].into();
+            PayloadField::Bytes { payload: Payload { kind: *kind, bytes }, hash: *hash }
         }
         other => other.clone(),
     }

@@ -24,6 +24,7 @@ use crate::limits::{CLOCK_RETURN, Limits, RECOVERY};
 use crate::queue::Policy;
 use crate::record;
 use crate::state::State;
+use crate::state::near::TOGETHER;
 use crate::time::{Span, Time};
 use crate::zoo::{self, Bug};
 
@@ -162,6 +163,13 @@ impl Engine {
     fn come_back(&mut self) {
         self.work.unpark_all(&self.state);
         self.state.stir_ripe();
+    }
+
+    /// Brings near what the first of these commands are about; says how many of them. Whoever has many
+    /// to decide calls it before so many, and has them decided sooner.
+    pub fn bring_near<'a>(&self, commands: impl Iterator<Item = &'a Command>) -> usize {
+        self.state.bring_near(commands);
+        TOGETHER
     }
 
     /// Decides one command. `known` says what the archive has on it, if somebody has looked.

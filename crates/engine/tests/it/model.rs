@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use duly_engine::Storage;
 use duly_engine::answer::{Answer, Held, Leased, QueueView};
 use duly_engine::command::{
-    Address, Command, Extend, ExtendBy, IfExists, Schedule, Settle, Verdict, When,
+    Address, Command, Extend, ExtendBy, IfExists, Schedule, Settle, Show, Verdict, When,
 };
 use duly_engine::deadline::{Deadline, DeliveryState, Payload, PayloadAt, PayloadKind};
 use duly_engine::effect::Effect;
@@ -43,7 +43,8 @@ fn the_engine_agrees_with_a_naive_reference() {
         ("settled_otherwise", 150),
         ("too_late", 1_400),
         ("remembered", 250),
-        ("scheduled", 1_800),
+        ("scheduled", 1_200),
+        ("begun", 600),
         ("kept", 1_600),
         ("leased", 350),
         ("claimed", 20),
@@ -527,6 +528,7 @@ impl Run {
             ]),
             allow_past: self.dice.one_in(2),
             over: self.dice.one_in(5).then(|| self.generation()),
+            show: self.dice.pick(&[Show::Record, Show::Record, Show::Nothing]),
             ..Schedule::new(at, when)
         }
     }
@@ -595,6 +597,7 @@ fn queue_name(name: &str) -> QueueName {
 /// What an answer counts as.
 fn kind(command: &Command, answer: &Answer) -> String {
     match answer {
+        Answer::Begun => "begun".into(),
         Answer::Scheduled { created: true, .. } => "scheduled".into(),
         Answer::Scheduled { created: false, .. } => "kept".into(),
         Answer::Settled { result, .. } => result.word().into(),

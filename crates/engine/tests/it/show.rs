@@ -126,6 +126,7 @@ pub(crate) fn answer(answer: &Answer, world: &World, leased: &mut Vec<Leased>) -
         }
         Answer::Clock(view) => clock(view),
         Answer::Refused(refusal) => refused(refusal, world),
+        Answer::Begun => "begun".into(),
         Answer::LookUp(_) => panic!("look-ups are answered in the world"),
     }]
 }

@@ -15,7 +15,7 @@ use crate::small::{Folder, SMALL, Server};
 use crate::world::Death;
 
 /// Every format there has ever been.
-const VERSIONS: [&str; 1] = ["v1"];
+const VERSIONS: [&str; 2] = ["v1", "v2"];
 
 fn frozen(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(version)

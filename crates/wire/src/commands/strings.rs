@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use duly_engine::answer::{Answer, Refusal, SettleResult};
-use duly_engine::command::{Address, Command, IfExists, NewQueue, Schedule, Settle, When};
+use duly_engine::command::{Address, Command, IfExists, NewQueue, Schedule, Settle, Show, When};
 use duly_engine::deadline::{Deadline, Payload, PayloadAt, PayloadKind, State};
 use duly_engine::id::{Generation, Outcome};
 use duly_engine::limits::PAYLOAD_BYTES;
@@ -157,6 +157,7 @@ impl Setting {
             allow_past: self.expiry == Expiry::Kept,
             // Nobody who sets a key has said that workers will come.
             creates: NewQueue::Kept,
+            show: Show::Nothing,
             ..Schedule::new(self.at.clone(), when)
         })
     }
@@ -165,8 +166,8 @@ impl Setting {
 fn set_if_absent(setting: &Setting, when: When) -> Next {
     let shows_old = setting.shows_old;
     Next::ask(vec![setting.schedule(when, Seen::Unasked)], move |heard| match heard.shown() {
-        Answer::Scheduled { created: true, .. } if shows_old => Reply::Nothing,
-        Answer::Scheduled { created: true, .. } => Reply::OK,
+        Answer::Begun | Answer::Scheduled { created: true, .. } if shows_old => Reply::Nothing,
+        Answer::Begun | Answer::Scheduled { created: true, .. } => Reply::OK,
         Answer::Scheduled { deadline, .. } => {
             in_the_way(deadline).map_or_else(|no| no, |old| shown(shows_old, Some(old)))
         }
@@ -193,10 +194,10 @@ fn look_first(setting: Arc<Setting>) -> Next {
         let there = seen.as_ref().map_or(Seen::Nothing, |seen| Seen::Pending(seen.generation));
         let schedule = setting.schedule(when, there);
         Next::ask_first(vec![schedule], move |heard| match heard.one() {
-            Answer::Scheduled { created: true, .. } if setting.shows_old => {
+            Answer::Begun | Answer::Scheduled { created: true, .. } if setting.shows_old => {
                 Next::Say(shown(true, seen))
             }
-            Answer::Scheduled { created: true, .. } => Next::Say(Reply::OK),
+            Answer::Begun | Answer::Scheduled { created: true, .. } => Next::Say(Reply::OK),
             Answer::Scheduled { deadline, .. } => match in_the_way(deadline) {
                 Ok(_) => look_first(setting),
                 Err(no) => Next::Say(no),
@@ -236,7 +237,7 @@ pub(super) fn setnx(words: &Words<'_>, client: &mut Client) -> Result<Next, No> 
         shows_old: false,
     };
     Ok(Next::ask(vec![setting.schedule(When::Default, Seen::Unasked)], |heard| match heard.one() {
-        Answer::Scheduled { created: true, .. } => Reply::Integer(1),
+        Answer::Begun | Answer::Scheduled { created: true, .. } => Reply::Integer(1),
         Answer::Scheduled { deadline, .. } => {
             in_the_way(deadline).map_or_else(|no| no, |_| Reply::Integer(0))
         }

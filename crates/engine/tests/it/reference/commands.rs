@@ -3,7 +3,8 @@
 use duly_engine::Storage;
 use duly_engine::answer::{Answer, Refusal, SettleResult};
 use duly_engine::command::{
-    Address, Command, DEFAULT_PRIORITY, Extend, ExtendBy, IfExists, Schedule, Settle, Verdict, When,
+    Address, Command, DEFAULT_PRIORITY, Extend, ExtendBy, IfExists, Schedule, Settle, Show,
+    Verdict, When,
 };
 use duly_engine::deadline::{
     Acted, Deadline, DeliveryState, Event, Ladder, PayloadAt, State, What,
@@ -74,13 +75,7 @@ impl Reference {
             let kept = self.remembered.remove(place);
             let index = self.begin(queue, kept.id, Generation::FIRST, due, schedule);
             self.settled(index, &kept.outcome);
-            let deadline = self.shown(index);
-            return Ok(Answer::Scheduled {
-                created: true,
-                differs: Vec::new(),
-                nobody_acts: false,
-                deadline,
-            });
+            return Ok(self.born(index, false));
         }
         let nobody_acts = self.nobody_acts(queue);
         let (id, generation) = match met {
@@ -128,8 +123,16 @@ impl Reference {
             None => self.next_id(),
         };
         let index = self.begin(queue, id, generation, due, schedule);
+        Ok(match schedule.show {
+            Show::Nothing => Answer::Begun,
+            Show::Record => self.born(index, nobody_acts),
+        })
+    }
+
+    /// What is told of a generation that has just begun.
+    fn born(&self, index: usize, nobody_acts: bool) -> Answer {
         let deadline = self.shown(index);
-        Ok(Answer::Scheduled { created: true, differs: Vec::new(), nobody_acts, deadline })
+        Answer::Scheduled { created: true, differs: Vec::new(), nobody_acts, deadline }
     }
 
     fn due(&self, schedule: &Schedule, delay: Option<Span>) -> Result<Time, Refusal> {

@@ -213,7 +213,8 @@ pub(super) fn of(answer: Answer) -> Result<Reply, Problem> {
             body: ReplyBody::Shift(ShiftReply { would_move: None, shift: Some(shift.into()) }),
         },
         Answer::Refused(refusal) => return Err(refusal::problem(refusal)),
-        Answer::Queues(_)
+        Answer::Begun
+        | Answer::Queues(_)
         | Answer::Waiting(_)
         | Answer::Scanned { .. }
         | Answer::Counted { .. }

@@ -80,7 +80,7 @@ fn read_timeline(connection: &Connection, json: &str) -> Fate {
 
 /// A record, made final if it is not, goes into the archive and comes back the same.
 fn archive(connection: &Connection, mut deadline: Deadline, payload: PayloadField) {
-    if let PayloadField::Bytes(payload) = payload {
+    if let PayloadField::Bytes { payload, .. } = payload {
         // JSON is text; nothing else is ever called so.
         let is_text = std::str::from_utf8(&payload.bytes).is_ok();
         let kind = if is_text { payload.kind } else { PayloadKind::Bytes };

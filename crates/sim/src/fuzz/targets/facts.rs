@@ -36,7 +36,7 @@ pub(super) fn with_payload(fact: Fact, facts: &[u8]) -> Fact {
         PayloadField::At { offset, bytes, kind, .. } => {
             let place = offset as usize..offset as usize + bytes as usize;
             let bytes = facts.get(place).expect("a payload lies within its record").into();
-            PayloadField::Bytes(Payload { kind, bytes })
+            Some(Payload { kind, bytes }).into()
         }
         other => other,
     };
