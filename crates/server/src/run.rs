@@ -158,6 +158,7 @@ impl Server {
             },
             metrics.clone(),
         )?;
+        tokio::spawn(running.answers.share_out());
         let handle = Handle::new(running.door);
         declare(&handle, &settings).await?;
         let deliverers =

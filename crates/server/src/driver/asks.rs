@@ -3,7 +3,7 @@
 //! A request may have to wait for the archive in the middle of a batch; the answers leave together
 //! when the last of them is there.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use duly_engine::answer::Answer;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -37,11 +37,13 @@ impl Answered {
         Answered { reply, answers, older: Vec::new(), permit }
     }
 
-    /// Lets the answers go. Whoever asked may have gone away; then nobody hears them.
-    pub(super) fn leave(self, pins: &Pins) {
-        let pins = self.older.iter().fold(pins.clone(), |pins, older| pins.with(older));
-        drop(self.reply.send(Reply { answers: self.answers, pins }));
-        drop(self.permit);
+    /// Lets the answers of a step go. Whoever asked may have gone away; then nobody hears them.
+    pub fn leave(answered: Vec<Answered>, pins: &Pins) {
+        for Answered { reply, answers, older, permit } in answered {
+            let pins = older.iter().fold(pins.clone(), |pins, older| pins.with(older));
+            drop(reply.send(Reply { answers, pins }));
+            drop(permit);
+        }
     }
 }
 
@@ -64,8 +66,10 @@ struct UnderWay {
 /// The requests that are not answered yet.
 #[derive(Default)]
 pub(super) struct Asks {
-    next: u64,
-    under_way: BTreeMap<u64, UnderWay>,
+    /// The number of the first of those that are kept.
+    first: u64,
+    /// In the order they came; one that is answered leaves its place when all before it have.
+    under_way: VecDeque<Option<UnderWay>>,
     /// What was answered in this step.
     fresh: Vec<Place>,
 }
@@ -78,17 +82,17 @@ impl Asks {
         reply: oneshot::Sender<Reply>,
         permit: OwnedSemaphorePermit,
     ) -> impl Iterator<Item = Place> + use<> {
-        let ask = self.next;
-        self.next += 1;
+        let ask = self.first + self.under_way.len() as u64;
         let answers = (0..commands).map(|_| None).collect();
         let older = Vec::new();
-        self.under_way.insert(ask, UnderWay { reply, permit, answers, missing: commands, older });
+        let missing = commands;
+        self.under_way.push_back(Some(UnderWay { reply, permit, answers, missing, older }));
         (0..commands).map(move |index| Place { ask, index })
     }
 
     /// Puts an answer in its place; gives the request back when it was the last.
     pub(super) fn answer(&mut self, place: Place, answer: Answer) -> Option<Answered> {
-        let under_way = self.under_way.get_mut(&place.ask)?;
+        let under_way = self.get_mut(place.ask)?;
         let before = under_way.answers.get_mut(place.index)?.replace(answer);
         assert!(before.is_none(), "a command is answered once");
         under_way.missing -= 1;
@@ -96,7 +100,7 @@ impl Asks {
             self.fresh.push(place);
             return None;
         }
-        let UnderWay { reply, permit, answers, older, .. } = self.under_way.remove(&place.ask)?;
+        let UnderWay { reply, permit, answers, older, .. } = self.remove(place.ask)?;
         let answers = answers.into_iter().flatten().collect();
         Some(Answered { reply, answers, older, permit })
     }
@@ -105,7 +109,7 @@ impl Asks {
     /// its record lies, and what they point into is kept.
     pub(super) fn end_step(&mut self, pins: &Pins, mut place: impl FnMut(&mut Answer)) {
         for fresh in self.fresh.drain(..) {
-            let Some(ask) = self.under_way.get_mut(&fresh.ask) else { continue };
+            let Some(Some(ask)) = of(self.first, &mut self.under_way, fresh.ask) else { continue };
             ask.answers.get_mut(fresh.index).into_iter().flatten().for_each(&mut place);
             if !ask.older.last().is_some_and(|last| last.are(pins)) {
                 ask.older.push(pins.clone());
@@ -113,8 +117,30 @@ impl Asks {
         }
     }
 
+    fn get_mut(&mut self, ask: u64) -> Option<&mut UnderWay> {
+        of(self.first, &mut self.under_way, ask)?.as_mut()
+    }
+
+    fn remove(&mut self, ask: u64) -> Option<UnderWay> {
+        let found = of(self.first, &mut self.under_way, ask)?.take();
+        while let Some(None) = self.under_way.front() {
+            self.under_way.pop_front();
+            self.first += 1;
+        }
+        found
+    }
+
     /// Does nobody wait for an answer?
     pub(super) fn is_empty(&self) -> bool {
         self.under_way.is_empty()
     }
+}
+
+/// The place of a request among those from this number on.
+fn of(
+    first: u64,
+    under_way: &mut VecDeque<Option<UnderWay>>,
+    ask: u64,
+) -> Option<&mut Option<UnderWay>> {
+    under_way.get_mut(usize::try_from(ask.checked_sub(first)?).ok()?)
 }

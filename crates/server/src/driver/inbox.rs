@@ -7,7 +7,7 @@ use duly_engine::queue::Target;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{OldRecord, Pins, Reply};
+use super::{Answered, OldRecord, Pins, Reply};
 
 /// What travels to the driver.
 pub enum Message {
@@ -25,6 +25,16 @@ pub enum Message {
     Wake,
     /// Finish what is under way and stop.
     Stop,
+}
+
+impl Message {
+    /// How many commands it brings.
+    pub(super) fn commands(&self) -> usize {
+        match self {
+            Message::Ask(ask) => ask.commands.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// One request of commands.
@@ -54,6 +64,21 @@ pub struct Attempt {
     pub target: Target,
     /// What.
     pub deliveries: Vec<Leased>,
+}
+
+/// The answers of whole steps, each on its way to whoever asked.
+///
+/// They leave the journal's thread together: a task that is woken from outside the runtime costs a
+/// system call, one that is woken by another task costs next to nothing.
+pub struct Answers(pub UnboundedReceiver<(Vec<Answered>, Pins)>);
+
+impl Answers {
+    /// Shares them out until the driver has stopped.
+    pub async fn share_out(mut self) {
+        while let Some((answered, pins)) = self.0.recv().await {
+            Answered::leave(answered, &pins);
+        }
+    }
 }
 
 /// The attempts that the driver hands out, payloads fetched.

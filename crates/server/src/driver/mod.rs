@@ -39,7 +39,7 @@ use duly_store::journal::{Kind, Placed, Placer};
 pub use asks::{Answered, Reply};
 pub use clean::{Errand, OldRecord, OldRecords};
 pub use events::{Announced, Events, Gone, Page};
-pub use inbox::{Ask, Attempt, Attempts, Message, Wait};
+pub use inbox::{Answers, Ask, Attempt, Attempts, Message, Wait};
 pub(crate) use open::Door;
 pub use release::{Feed, NotDurable, Outlet, Release};
 pub use retention::Retention;
@@ -240,8 +240,13 @@ impl Driver {
 
     /// Decides as much as the step has room for, first what has been looked up. True if not all.
     fn decide_waiting(&mut self) -> bool {
-        let mut left = COMMANDS;
+        let (mut left, mut near) = (COMMANDS, 0_usize);
         while left > 0 && self.has_room() {
+            if near == 0 {
+                near =
+                    self.parts.engine.bring_near(self.backlog.iter().map(|(_, command)| command));
+            }
+            near -= 1;
             match self.look_ups.next() {
                 Some(Next::Decide(place, command, known)) => {
                     left = left.saturating_sub(1);
@@ -267,13 +272,13 @@ impl Driver {
 
     /// Decides a command nobody has looked up anything for.
     fn decide(&mut self, place: Place, command: Command) {
-        let wanted = address(&command).and_then(|at| self.look_ups.under_way(at));
+        let wanted = command.address().and_then(|at| self.look_ups.under_way(at));
         if let Some(wanted) = wanted {
             // Others wait for the same key: keep the order.
             self.look_ups.wait(wanted, place, command);
             return;
         }
-        let known = match address(&command) {
+        let known = match command.address() {
             Some(at) if !self.may_be_archived(at) => Known::Absent,
             // It may be; or the command names a number, or no deadline at all.
             _ => Known::Unasked,
@@ -511,19 +516,5 @@ fn effort(command: &Command) -> usize {
         Command::Scan(_) | Command::Count(_) => WALK,
         Command::Waiting { limit, .. } => (*limit).clamp(1, WALK),
         _ => 1,
-    }
-}
-
-/// The (queue, key) that a command is about.
-fn address(command: &Command) -> Option<&Address> {
-    match command {
-        Command::Schedule(schedule) => Some(&schedule.at),
-        Command::Settle(settle) => Some(&settle.at),
-        Command::Extend(extend) => Some(&extend.at),
-        Command::Freeze { at, .. }
-        | Command::Get(at)
-        | Command::Revive(at)
-        | Command::Erase(at) => Some(at),
-        _ => None,
     }
 }

@@ -21,7 +21,7 @@ use duly_store::{Directory, Error, FreshIdentity, SECRET_BYTES, archive};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::threads::{Crew, Outlets, start};
-use super::{Announced, Attempts, Events, Message, Parts, Vitals, can_step};
+use super::{Announced, Answers, Attempts, Events, Message, Parts, Vitals, can_step};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -44,6 +44,8 @@ pub struct Running {
     pub door: Door,
     /// What it hands out.
     pub attempts: Attempts,
+    /// The answers that go out, to be shared out in the runtime of those who ask.
+    pub answers: Answers,
     /// The directory's own secret.
     pub secret: [u8; SECRET_BYTES],
     /// Ends when it has stopped and everything is on the disk.
@@ -114,6 +116,7 @@ pub fn open(
     let clock = Arc::new(clock);
     let inbox = channel();
     let (nudge, nudged) = sync_channel(1);
+    let (answers, answered) = unbounded_channel();
     let (attempts, received) = unbounded_channel();
     let door = Door {
         inbox: inbox.0.clone(),
@@ -140,10 +143,10 @@ pub fn open(
         inbox,
         nudged,
         directory,
-        outlets: Outlets { attempts, metrics, events, clock },
+        outlets: Outlets { answers, attempts, metrics, events, clock },
         unarchived,
     });
-    Ok(Running { door, attempts: Attempts(received), secret, ended })
+    Ok(Running { door, answers: Answers(answered), attempts: Attempts(received), secret, ended })
 }
 
 /// What the journal of a directory tells.

@@ -50,6 +50,8 @@ pub trait Outlet {
     fn writing(&mut self, bytes: usize);
     /// They are durable.
     fn synced(&mut self);
+    /// Answers on their way to whoever asked.
+    fn answered(&mut self, answered: Vec<Answered>, pins: &Pins);
     /// What those hear who listen.
     fn announced(&mut self, announced: Announced);
     /// These deadlines have lapsed, durably; each was to lapse at this time.
@@ -144,9 +146,8 @@ impl Release {
                 zoo::bites(Bug::AnswerBeforeSync)
                     || answers.all(|answer| matches!(answer, Answer::Deadline(_)))
             };
-            for answered in self.answered.extract_if(.., leaks) {
-                answered.leave(&self.pins);
-            }
+            let leaked = self.answered.extract_if(.., leaks).collect();
+            outlet.answered(leaked, &self.pins);
         }
         if zoo::bites(Bug::EventBeforeSync) {
             self.announce(outlet);
@@ -168,9 +169,7 @@ impl Release {
 
     fn tell(&mut self, outlet: &mut impl Outlet) {
         // Answers first: somebody waits for them.
-        for answered in self.answered.drain(..) {
-            answered.leave(&self.pins);
-        }
+        outlet.answered(std::mem::take(&mut self.answered), &self.pins);
         if self.is_written {
             self.announce(outlet);
         }
@@ -254,12 +253,15 @@ mod tests {
 
     use super::*;
 
-    /// Takes everything and keeps nothing.
+    /// Lets answers go, takes everything else and keeps nothing.
     struct Nowhere;
 
     impl Outlet for Nowhere {
         fn writing(&mut self, _: usize) {}
         fn synced(&mut self) {}
+        fn answered(&mut self, answered: Vec<Answered>, pins: &Pins) {
+            Answered::leave(answered, pins);
+        }
         fn announced(&mut self, _: Announced) {}
         fn lapsed(&mut self, _: &[Time]) {}
         fn attempt(&mut self, _: Attempt, _: &Pins) {}

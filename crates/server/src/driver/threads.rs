@@ -11,18 +11,20 @@
 //! Two more stand beside it: the watchdog, which only looks, and on the machine's clock the bell,
 //! which wakes the driver when that is set.
 //!
-//! The journal thread takes one release at a time: while it syncs one, the driver gathers the next
-//! and then waits, so that what is applied but not durable stays bounded. A fault of the disk ends
+//! The journal thread takes one release at a time. While it syncs one, the driver gathers: a few
+//! requests wait for those that come until the disk is free again, so that they share its next sync,
+//! and many are decided meanwhile, as one step that then waits. So what is applied but not durable
+//! stays bounded, an idle server answers at once, and a busy one has few large syncs. A fault of the disk ends
 //! the process with the status of the fault and is never retried; a panic on any of these threads
 //! aborts it.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel,
 };
-use std::thread;
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use duly_engine::answer::Wanted;
@@ -36,8 +38,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::duty::spawn;
 use super::retention::Retention;
 use super::{
-    Announced, Attempt, Driver, Errand, Events, Feed, Message, NotDurable, OldRecords, Outlet,
-    Parts, Pins, Release, Vitals, watchdog,
+    Announced, Answered, Attempt, Driver, Errand, Events, Feed, Message, NotDurable, OldRecords,
+    Outlet, Parts, Pins, Release, Vitals, watchdog,
 };
 use crate::clock::Clock;
 use crate::clock::bell::Bell;
@@ -45,6 +47,9 @@ use crate::metrics::Metrics;
 
 /// Commands gathered into one step at most.
 const GATHERED: usize = 8_192;
+/// So many commands are worth a step while the journal is at work; fewer go along with what comes
+/// until it is free.
+const WORTH_A_STEP: usize = 256;
 /// The same while the archive is too far behind, and the pause after each such step.
 const GATHERED_WHEN_BEHIND: usize = 256;
 const WHEN_BEHIND: Duration = Duration::from_millis(20);
@@ -60,6 +65,8 @@ const ALLOCATE_EVERY: Duration = Duration::from_secs(1);
 
 /// What the journal thread hands on.
 pub(crate) struct Outlets {
+    /// To whoever asked.
+    pub(crate) answers: UnboundedSender<(Vec<Answered>, Pins)>,
     /// To the deliverers.
     pub(crate) attempts: UnboundedSender<(Attempt, Pins)>,
     /// To whoever looks at the figures.
@@ -124,15 +131,18 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
     let filter = spawn("filter", move || fill(filling, &stopped));
     let cleaner = spawn("cleaner", move || read_old(&to_clean, &inbox_sender));
     let allocator = spawn("allocator", move || allocate(&mut allocator, &nudged));
+    let desk = Arc::new(Desk::default());
+    let at_desk = Arc::clone(&desk);
     let journal = spawn("journal", move || {
         let last_seq = vitals.durable.load(Ordering::Acquire);
         drop(finals.send(Feed::replayed(unarchived, last_seq, pins)));
         let begun = crate::clock::stopwatch();
         let ways = Ways { outlets, finals, wanted, errands, begun };
-        journal(writer, &to_write, &vitals, ways);
+        let done = || at_desk.clear();
+        journal(writer, &to_write, &vitals, ways, done);
     });
     spawn("driver", move || {
-        drive(Driver::new(parts), &clock, &inbox, &releases);
+        drive(Driver::new(parts), &clock, &inbox, &releases, &desk);
         drop((releases, serving, watched, bell));
         // Nobody touches the directory any more when its lock is let go.
         let others = [journal, archiving, library, filter, cleaner, allocator];
@@ -167,7 +177,9 @@ fn drive(
     clock: &Clock,
     inbox: &Receiver<Message>,
     releases: &SyncSender<Release>,
+    desk: &Desk,
 ) {
+    desk.put();
     if releases.send(driver.open(clock.read())).is_err() {
         return;
     }
@@ -182,16 +194,27 @@ fn drive(
         }
         let behind = driver.is_archive_behind();
         let most = if behind { GATHERED_WHEN_BEHIND } else { GATHERED };
-        while messages.len() < most
-            && let Ok(message) = inbox.try_recv()
-        {
-            messages.push(message);
+        let gather = |messages: &mut Vec<Message>| {
+            while messages.len() < most
+                && let Ok(message) = inbox.try_recv()
+            {
+                messages.push(message);
+            }
+            messages.iter().map(Message::commands).sum::<usize>()
+        };
+        let commands = gather(&mut messages);
+        // What is decided now could not leave before the journal is free.
+        if !more && !messages.is_empty() && commands < WORTH_A_STEP && desk.wait() {
+            gather(&mut messages);
         }
         stopping |= messages.iter().any(|message| matches!(message, Message::Stop));
         let (release, more_now) = driver.step(clock.read(), messages);
         more = more_now;
-        if !release.is_empty() && releases.send(release).is_err() {
-            return;
+        if !release.is_empty() {
+            desk.put();
+            if releases.send(release).is_err() {
+                return;
+            }
         }
         if stopping && driver.has_answered() {
             return;
@@ -199,6 +222,45 @@ fn drive(
         if behind {
             // Nothing is dropped and nothing refused; requests just come in no faster than this.
             thread::sleep(WHEN_BEHIND);
+        }
+    }
+}
+
+/// What lies on the journal's desk, and the driver, if it waits for that to be empty.
+#[derive(Default)]
+struct Desk {
+    releases: AtomicUsize,
+    is_awaited: AtomicBool,
+    driver: OnceLock<Thread>,
+}
+
+impl Desk {
+    /// The journal is about to be given a release.
+    fn put(&self) {
+        self.releases.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The driver, on whose thread this is, waits until the journal is free; had it to?
+    fn wait(&self) -> bool {
+        let mut has_waited = false;
+        self.driver.get_or_init(thread::current);
+        loop {
+            // Told first and looked then: whoever empties the desk in between sees that it is awaited.
+            self.is_awaited.store(true, Ordering::SeqCst);
+            if self.releases.load(Ordering::SeqCst) == 0 {
+                self.is_awaited.store(false, Ordering::SeqCst);
+                return has_waited;
+            }
+            has_waited = true;
+            thread::park();
+        }
+    }
+
+    /// The journal is done with a release.
+    fn clear(&self) {
+        let is_empty = self.releases.fetch_sub(1, Ordering::SeqCst) == 1;
+        if is_empty && self.is_awaited.swap(false, Ordering::SeqCst) {
+            self.driver.get().expect("who waits has said who he is").unpark();
         }
     }
 }
@@ -250,11 +312,18 @@ fn allocate(allocator: &mut Allocator, nudged: &Receiver<()>) {
 
 // The journal.
 
-fn journal(mut writer: Writer, to_write: &Receiver<Release>, vitals: &Vitals, mut ways: Ways) {
+fn journal(
+    mut writer: Writer,
+    to_write: &Receiver<Release>,
+    vitals: &Vitals,
+    mut ways: Ways,
+    done: impl Fn(),
+) {
     while let Ok(mut release) = to_write.recv() {
         if let Err(NotDurable { what, why }) = release.leave(&mut writer, vitals, &mut ways) {
             fail(what, &why);
         }
+        done();
     }
 }
 
@@ -275,6 +344,17 @@ impl Outlet for Ways {
 
     fn synced(&mut self) {
         self.outlets.metrics.sync(self.begun.elapsed());
+    }
+
+    fn answered(&mut self, answered: Vec<Answered>, pins: &Pins) {
+        if answered.is_empty() {
+            return;
+        }
+        if let Err(unsent) = self.outlets.answers.send((answered, pins.clone())) {
+            // Nobody shares them out any more: then they leave from here.
+            let (answered, pins) = unsent.0;
+            Answered::leave(answered, &pins);
+        }
     }
 
     fn announced(&mut self, announced: Announced) {
@@ -442,5 +522,31 @@ fn read_segment(
         if !asked || ended {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_driver_waits_for_an_empty_desk_and_for_nothing_else() {
+        let desk = Arc::new(Desk::default());
+        assert!(!desk.wait(), "there is nothing on it");
+        desk.put();
+        desk.put();
+        let journal = Arc::clone(&desk);
+        let journal = thread::spawn(move || {
+            while !journal.is_awaited.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            journal.clear();
+            let is_awaited = journal.is_awaited.load(Ordering::SeqCst);
+            journal.clear();
+            is_awaited
+        });
+        assert!(desk.wait(), "the driver had to wait");
+        assert!(journal.join().expect("no panic"), "one of two is no reason to go on");
+        assert_eq!(desk.releases.load(Ordering::SeqCst), 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use duly::driver::{Announced, Attempt, Errand, Events, Feed, Outlet, Pins, Retention};
+use duly::driver::{Announced, Answered, Attempt, Errand, Events, Feed, Outlet, Pins, Retention};
 use duly_engine::announce::{self, Announcement};
 use duly_engine::answer::Wanted;
 use duly_engine::effect::{Effect, Notice};
@@ -54,6 +54,10 @@ impl Outlet for Out {
     }
 
     fn synced(&mut self) {}
+
+    fn answered(&mut self, answered: Vec<Answered>, pins: &Pins) {
+        Answered::leave(answered, pins);
+    }
 
     fn announced(&mut self, announced: Announced) {
         self.heard.extend(announce::read(&announced.bytes));
