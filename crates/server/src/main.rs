@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// What is asked for on one thread is let go on another, all the time; this one is good at that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     duly::cli::main()
 }

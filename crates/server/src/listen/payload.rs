@@ -17,11 +17,15 @@ pub(super) fn is_too_deep(text: &str) -> bool {
 pub(super) fn is_json(bytes: &[u8]) -> bool {
     // In a body there are braces around it.
     str::from_utf8(bytes).is_ok_and(|text| {
-        !is_deeper(text, DEPTH - 1) && serde_json::from_str::<&RawValue>(text).is_ok()
+        serde_json::from_str::<&RawValue>(text).is_ok() && !is_deeper(text, DEPTH - 1)
     })
 }
 
 fn is_deeper(text: &str, most: usize) -> bool {
+    if text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= most {
+        // As good as every text: it has not even so many brackets.
+        return false;
+    }
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
         match byte {

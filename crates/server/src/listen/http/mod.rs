@@ -30,6 +30,7 @@ mod view;
 mod watches;
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -67,12 +68,22 @@ pub struct HttpSettings {
     pub stopping: watch::Receiver<bool>,
 }
 
-/// What every call has at hand.
+/// What every call has at hand. It is cloned for each of them, and so is one reference.
 #[derive(Clone)]
-struct Api {
+struct Api(Arc<AtHand>);
+
+impl Deref for Api {
+    type Target = AtHand;
+
+    fn deref(&self) -> &AtHand {
+        &self.0
+    }
+}
+
+struct AtHand {
     handle: Handle,
     metrics: Metrics,
-    settings: Arc<HttpSettings>,
+    settings: HttpSettings,
     /// Places for those who follow all events.
     followers: Arc<Semaphore>,
     window: Window,
@@ -96,13 +107,13 @@ pub fn routers(handle: Handle, settings: HttpSettings, metrics: Metrics) -> Rout
         public: watching(links.window(Some(crowd)))
             .fallback(problem::unknown_path)
             .layer(map_response(problem::whole)),
-        api: api(Api {
+        api: api(Api(Arc::new(AtHand {
             handle,
             metrics,
-            settings: Arc::new(settings),
+            settings,
             followers: Arc::new(Semaphore::new(events::FOLLOWERS)),
             window: links.window(None),
-        }),
+        }))),
     }
 }
 
