@@ -33,6 +33,8 @@ use duly_engine::time::Time;
 use duly_store::archive::{self, FilterBuild};
 use duly_store::journal::{Allocator, Progress, Segment, Writer};
 use duly_store::{Directory, Error};
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::duty::spawn;
@@ -58,6 +60,8 @@ const WHEN_BEHIND: Duration = Duration::from_millis(20);
 const LOOK_AT_CLOCK: Duration = Duration::from_millis(500);
 /// How long the archive waits for a full disk or a busy database.
 const ARCHIVE_WAITS: Duration = Duration::from_millis(200);
+/// Niceness of a thread that works behind the others.
+const BEHIND_OTHERS: i32 = 10;
 /// Final records in one transaction of the archive at most.
 const ARCHIVED_TOGETHER: usize = 32_768;
 /// The allocator looks for missing spare segments when it is told to, and at least so often.
@@ -125,10 +129,16 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
 
     let archived = Arc::clone(&vitals);
     let wake = inbox_sender.clone();
-    let archiving = spawn("archive", move || keep(archive, &to_archive, &archived, &wake));
+    let archiving = spawn("archive", move || {
+        let_others_go_first();
+        keep(archive, &to_archive, &archived, &wake);
+    });
     let finder = inbox_sender.clone();
     let library = spawn("library", move || look_up(&library, &to_find, &finder));
-    let filter = spawn("filter", move || fill(filling, &stopped));
+    let filter = spawn("filter", move || {
+        let_others_go_first();
+        fill(filling, &stopped);
+    });
     let cleaner = spawn("cleaner", move || read_old(&to_clean, &inbox_sender));
     let allocator = spawn("allocator", move || allocate(&mut allocator, &nudged));
     let desk = Arc::new(Desk::default());
@@ -416,6 +426,14 @@ fn tell(notice: &Notice) {
 }
 
 // The archive.
+
+/// Has this thread wait for the processor while other threads want it: nobody waits for the archive,
+/// and everybody for the others. What it has not done yet is bounded.
+fn let_others_go_first() {
+    if let Err(error) = setpriority_process(Some(gettid()), BEHIND_OTHERS) {
+        tracing::debug!(%error, "the archive's threads go as fast as others");
+    }
+}
 
 fn keep(
     mut archive: archive::Writer,
