@@ -114,6 +114,10 @@ def redis_cli(suite, server, name):
         return done.stdout.strip()
 
     suite.equal(cli("PING"), "PONG", "redis-cli: connect")
+    manual = cli(input="help DULY.SETTLE\nhelp @duly\n")
+    for words in ("queue key outcome [REMEMBER duration] [GENERATION number]",
+                  "Says that the awaited thing has happened", "DULY.LEASE"):
+        suite.check(words in manual, f"redis-cli: its help has {words}: {manual}")
     suite.equal(cli("-3", "PING"), "PONG", "redis-cli: connect with version 3")
     typed = f"SETEX {name}:1 3600 \"{{\\\"total\\\":\\\"19.90\\\"}}\"\nTTL {name}:1\nGET {name}:1\n"
     answers = cli(input=typed).splitlines()

@@ -8,7 +8,10 @@ import redis
 
 def main(port, name):
     client = redis.Redis(port=port, client_name=name, decode_responses=True)
-    step("connect", client.ping() and client.client_getname() == name)
+    commands = client.command()
+    step("connect", client.ping() and client.client_getname() == name
+         and commands["duly.settle"]["arity"] == -4 and commands["mget"]["last_key_pos"] == -1
+         and client.command_getkeys("SETEX", "k", 60, "v") == ["k"])
     step("schedule", client.setex(f"{name}:1", 3600, '{"total":"19.90"}')
          and 3590 <= client.ttl(f"{name}:1") <= 3600
          and client.get(f"{name}:1") == '{"total":"19.90"}')

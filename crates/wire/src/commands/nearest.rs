@@ -3,7 +3,7 @@
 //! Who meets this error has a program written for Redis. One sentence says what to use; for a
 //! name that is in no list, the command that is written most like it.
 
-use super::TABLE;
+use super::table::TABLE;
 
 const TEXT: &str = "a key has a value and an expiry and nothing else: SET it whole";
 const COUNTER: &str = "Duly counts deadlines and not things: DBSIZE, INFO, or duly stats";
@@ -213,8 +213,8 @@ pub(super) fn instead(name: &str) -> String {
     }
     let name = name.to_ascii_uppercase();
     // Whoever sends nothing but nonsense is not to keep anybody busy.
-    let near = TABLE.iter().filter(|row| row.0.len().abs_diff(name.len()) <= FAR);
-    let like = near.map(|row| (distance(&name, row.0), row.0)).min();
+    let near = TABLE.iter().filter(|row| row.name.len().abs_diff(name.len()) <= FAR);
+    let like = near.map(|row| (distance(&name, row.name), row.name)).min();
     match like {
         Some((distance, like)) if distance <= FAR => format!("did you mean {like}?"),
         _ => "COMMAND LIST names those there are".to_owned(),
@@ -238,7 +238,7 @@ fn distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{INSTEAD, instead};
-    use crate::commands::find;
+    use crate::commands::table::find;
 
     #[test]
     fn what_is_offered_instead_is_not_there_itself() {

@@ -1,4 +1,4 @@
-//! What clients and people ask about the server: its commands, its figures, its time, its settings.
+//! What clients and people ask about the server: its figures, its time, its settings.
 //!
 //! Libraries ask such things when they connect and go by a few words of the answers. Those words
 //! are here, and are true; nothing is made up to look like another server.
@@ -6,7 +6,7 @@
 use duly_engine::answer::{Answer, QueueView};
 use duly_engine::command::Command;
 
-use super::{Client, Count, Next, No, Row, TABLE, find, pattern};
+use super::{Client, Next, No, pattern};
 use crate::glob;
 use crate::reading::Words;
 use crate::refusal::refused;
@@ -157,110 +157,4 @@ fn notify(flags: &[u8]) -> Result<(), No> {
         return Err(No::err("Duly tells of expired keys and of nothing else: use Ex, Kx or both"));
     }
     Ok(())
-}
-
-/// `COMMAND [COUNT | LIST | INFO name… | DOCS name… | GETKEYS command…]`
-pub(super) fn command(words: &Words<'_>, _: &mut Client) -> Result<Next, No> {
-    let Some(subcommand) = words.get(1) else {
-        return Ok(Next::Say(Reply::List(TABLE.iter().map(described).collect())));
-    };
-    let named = || words.from(2).map(find);
-    let said = match (subcommand.to_ascii_uppercase().as_slice(), words.len()) {
-        (b"COUNT", 2) => Reply::count(TABLE.len()),
-        (b"LIST", 2) => Reply::List(TABLE.iter().map(|row| Reply::text(&lower(row))).collect()),
-        (b"INFO", 2) => Reply::List(TABLE.iter().map(described).collect()),
-        (b"INFO", _) => {
-            Reply::List(named().map(|row| row.map_or(Reply::NoList, described)).collect())
-        }
-        (b"DOCS", 2) => Reply::Map(TABLE.iter().map(documented).collect()),
-        (b"DOCS", _) => Reply::Map(named().flatten().map(documented).collect()),
-        (b"GETKEYS", 3..) => keys(words)?,
-        (name, _) => {
-            let known = ["COUNT", "DOCS", "GETKEYS", "INFO", "LIST"];
-            return Err(No::subcommand("command", name, &known));
-        }
-    };
-    Ok(Next::Say(said))
-}
-
-fn lower(row: &Row) -> String {
-    row.0.to_ascii_lowercase()
-}
-
-/// Commands whose second word is no key.
-const WITHOUT_KEYS: &[&str] = &[
-    "AUTH",
-    "CLIENT",
-    "COMMAND",
-    "CONFIG",
-    "DBSIZE",
-    "DISCARD",
-    "ECHO",
-    "EXEC",
-    "HELLO",
-    "INFO",
-    "MULTI",
-    "PING",
-    "PSUBSCRIBE",
-    "PUNSUBSCRIBE",
-    "QUIT",
-    "RESET",
-    "SCAN",
-    "SELECT",
-    "SUBSCRIBE",
-    "TIME",
-    "UNSUBSCRIBE",
-];
-/// Commands all of whose words are keys.
-const ALL_KEYS: &[&str] = &["DEL", "EXISTS", "MGET", "UNLINK"];
-
-/// Which words are keys: the first, the last counted from the end, and the step between.
-fn places(row: &Row) -> [i64; 3] {
-    if WITHOUT_KEYS.contains(&row.0) || row.0.starts_with("DULY.") {
-        [0, 0, 0]
-    } else if ALL_KEYS.contains(&row.0) {
-        [1, -1, 1]
-    } else {
-        [1, 1, 1]
-    }
-}
-
-fn described(row: &Row) -> Reply {
-    let words = match row.1 {
-        Count::Exactly(count) => i64::try_from(count).unwrap_or(i64::MAX),
-        Count::AtLeast(count) => i64::try_from(count).map_or(i64::MIN, |count| -count),
-    };
-    let [first, last, step] = places(row).map(Reply::Integer);
-    let nothing = || Reply::List(Vec::new());
-    Reply::List(vec![
-        Reply::text(&lower(row)),
-        Reply::Integer(words),
-        Reply::Set(Vec::new()),
-        first,
-        last,
-        step,
-        Reply::Set(Vec::new()),
-        nothing(),
-        nothing(),
-        nothing(),
-    ])
-}
-
-fn documented(row: &Row) -> (Reply, Reply) {
-    let summary = (Reply::text("summary"), Reply::text("docs/redis.md says what Duly does"));
-    let group = (Reply::text("group"), Reply::text("generic"));
-    (Reply::text(&lower(row)), Reply::Map(vec![summary, group]))
-}
-
-fn keys(words: &Words<'_>) -> Result<Reply, No> {
-    let row = find(words.at(2)).ok_or_else(|| No::err("Invalid command specified"))?;
-    if !row.1.fits(words.len() - 2) {
-        return Err(No::err("Invalid number of arguments specified for command"));
-    }
-    let bulk = |key: &[u8]| Reply::Bulk(key.to_vec());
-    match places(row) {
-        [0, ..] => Err(No::err("The command has no key arguments")),
-        [_, -1, _] => Ok(Reply::List(words.from(3).map(bulk).collect())),
-        _ => Ok(Reply::List(words.from(3).take(1).map(bulk).collect())),
-    }
 }

@@ -37,8 +37,3 @@ pub(super) fn discard(_: &Words<'_>, client: &mut Client) -> Result<Next, No> {
     }
     Ok(Next::Say(Reply::OK))
 }
-
-/// Is this one taken in without being begun?
-pub(super) fn takes_in(name: &str, client: &Client) -> bool {
-    client.is_in_transaction && !["DISCARD", "EXEC", "MULTI", "QUIT", "RESET"].contains(&name)
-}
