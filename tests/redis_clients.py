@@ -4,7 +4,7 @@
 Each goes through one scenario in a process of its own: it connects in its own way, sets a key with
 an expiry, moves that, deletes the key, hears of one that expires, sends a pipeline of 10,000, waits for
 work and comes back after the server was killed. What it says of itself is compared with what the HTTP API shows. The
-programs are in `clients/`, and they know nothing of Duly.
+programs are in `clients/`, and they know nothing of Duly. At last the API of one protocol is compared with that of the other.
 """
 
 import json
@@ -13,7 +13,9 @@ import subprocess
 import sys
 import threading
 
-from blackbox import PATIENCE, Suite, instant
+import redis
+
+from blackbox import PATIENCE, Suite, instant, now_ms, rfc3339, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 STEPS = ["connect", "schedule", "once", "extend", "settle", "event", "pipeline", "lease",
@@ -22,7 +24,7 @@ PIPELINE = 10_000
 
 
 def main():
-    with Suite("redis_clients", floor=105) as suite:
+    with Suite("redis_clients", floor=135) as suite:
         server = suite.server(redis=True, config="[journal]\nsegment_size = '1MiB'\n")
         clients = {
             "redis-py": [sys.executable, path("clients", "redis_py.py")],
@@ -39,6 +41,7 @@ def main():
             records(suite, server, name)
         redis_cli(suite, server, "redis-cli")
         records(suite, server, "redis-cli")
+        as_over_http(suite, server)
         suite.check("panicked" not in server.said(), "nothing panicked")
 
 
@@ -163,6 +166,112 @@ def redis_cli(suite, server, name):
     shell.stdin.write(f"GET {name}:3\nGET {name}:3\nGET {name}:3\nQUIT\n")
     said, _ = shell.communicate(timeout=PATIENCE)
     suite.check("kept" in said, f"redis-cli comes back: {said}")
+
+
+def as_over_http(suite, server):
+    """Queues and lists over this protocol are what they are over HTTP: the same fields, the same codes."""
+    talk = redis.Redis(port=server.redis, protocol=3, decode_responses=True)
+    duly = talk.execute_command
+    policy = {"default_delay": "1h", "grace": "5s", "retry": ["1s", "2s"], "rate": 100,
+              "target": {"webhook": {"url": "http://127.0.0.1:9/", "batch": 7,
+                                     "secrets": ["whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"]}}}
+    with server.client() as http:
+        def queue():
+            shown = http.get("/v1/queues/same")["queue"]
+            told = duly("DULY.QUEUE", "GET", "same")["queue"]
+            told["policy"] = json.loads(told["policy"])
+            suite.equal(told, shown, "a queue is shown as over HTTP")
+            return told
+
+        duly("DULY.QUEUE", "PUT", "same", json.dumps(policy))
+        suite.equal(queue()["policy"]["retry"], ["1s", "2s"], "a queue is put")
+        for options, deliveries, lapses in [
+                ([], True, False), (["LAPSES"], True, True), (["DELIVERIES"], True, True)]:
+            duly("DULY.QUEUE", "PAUSE", "same", *options)
+            told = queue()
+            suite.equal((told["paused"], told["lapse_paused"]), (deliveries, lapses), "it is paused")
+        duly("DULY.QUEUE", "RESUME", "same", "DELIVERIES", "LAPSES")
+        told = queue()
+        suite.equal((told["paused"], told["lapse_paused"]), (False, False), "it goes on")
+        names = [queue["name"] for queue in duly("DULY.QUEUE", "LIST")["queues"]]
+        suite.equal(names, [queue["name"] for queue in http.get("/v1/stats")["queues"]],
+                    "all queues are listed")
+        for document in ['{"target":{"sql":"nowhere"}}', '{"rate":0}', '{"grace":"soon"}', "[]", "{",
+                         '{"targt":"pull"}', '{"target":{"webhook":{"url":"http://127.0.0.1/"}}}']:
+            code = http.ask("PUT", "/v1/queues/same", document.encode())["code"]
+            said = refused(duly, "DULY.QUEUE", "PUT", "same", document)
+            suite.equal(said.partition(" ")[0], code.upper(), f"the policy {document}: {said}")
+        suite.equal(queue()["policy"]["rate"], 100, "a policy that is refused changes nothing")
+
+        # What has lapsed stays as it is.
+        duly("DULY.QUEUE", "PUT", "same", json.dumps({**policy, "grace": "0s"}))
+        duly("DULY.QUEUE", "PAUSE", "same")
+        for number in range(25):
+            duly("DULY.SCHEDULE", "same", f"k{number}", "AFTER", f"{number % 5 + 1}h",
+                 "PAYLOAD", json.dumps({"number": number}))
+        for number in range(0, 25, 2):
+            duly("DULY.SETTLE", "same", f"k{number}", "paid")
+        for number in range(3):
+            duly("DULY.SCHEDULE", "same", f"late{number}", "AFTER", "0s", "IF_EXISTS", "fail")
+        until(lambda: duly("DULY.QUEUE", "GET", "same")["queue"]["now"]["ready"] == 3,
+              "three have lapsed")
+        window = ("FROM", rfc3339(now_ms()), "TO", rfc3339(now_ms() + 4 * 3_600_000), "BY", "-10m")
+        body = {"from": window[1], "to": window[3], "by": "-10m", "dry_run": True}
+        would = http.ask("POST", "/v1/queues/same/shift", body).json
+        suite.equal(duly("DULY.QUEUE", "SHIFT", "same", *window, "DRY_RUN"), would, "a shift, dry")
+        duly("DULY.QUEUE", "SHIFT", "same", *window)
+        # Among many deadlines it goes on by itself; the queue shows it until it has ended.
+        until(lambda: "shift" not in duly("DULY.QUEUE", "GET", "same")["queue"], "the shift ends")
+        moved = [deadline["key"] for page in pages_told(duly, {"state": "pending"})
+                 for deadline in page if deadline["timeline"][-1]["what"] == "shifted"]
+        suite.equal(len(moved), would["would_move"], "a shift moves what it said")
+        for options in ({}, {"state": "pending"}, {"state": "settled", "limit": "4"},
+                        {"state": "lapsed", "delivery": "ready"}, {"key_prefix": "late"},
+                        {"due_from": window[1], "due_to": window[3], "limit": "5"}):
+            shown, told = pages_shown(http, options), pages_told(duly, options)
+            suite.equal(told, shown, f"a list with {options} is as over HTTP")
+            suite.check(any(shown), f"there is something with {options}")
+        suite.equal(refused(duly, "DULY.QUEUE", "DELETE", "same").partition(" ")[0],
+                    "QUEUE_NOT_EMPTY", "a queue that holds something stays")
+        duly("DULY.QUEUE", "PUT", "same-empty", "{}")
+        suite.equal(duly("DULY.QUEUE", "DELETE", "same-empty"), {"deleted": True}, "a queue is deleted")
+        suite.equal(http.get("/v1/queues/same-empty").status, 404, "and it is gone")
+    talk.close()
+
+
+def refused(duly, *words):
+    """What a command is refused with."""
+    try:
+        return f"not refused: {duly(*words)}"
+    except redis.ResponseError as error:
+        return str(error)
+
+
+def pages_shown(http, options):
+    """A list, page by page, over HTTP."""
+    pages, cursor = [], None
+    while True:
+        query = "&".join(f"{name}={value}" for name, value in
+                         {**options, **({"cursor": cursor} if cursor else {})}.items())
+        page = http.get(f"/v1/queues/same/deadlines?{query}")
+        pages.append(page["deadlines"])
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return pages
+
+
+def pages_told(duly, options):
+    """The same over this protocol, where a payload is its bytes."""
+    pages, cursor = [], None
+    while True:
+        words = [word for option in options.items() for word in option]
+        page = duly("DULY.LIST", "same", *words, *(["CURSOR", cursor] if cursor else []))
+        for deadline in page["deadlines"]:
+            deadline["payload"] = deadline["payload"] and json.loads(deadline["payload"])
+        pages.append(page["deadlines"])
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return pages
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ impl Server {
             driver: running.ended,
         };
         let redis = settings.redis.clone();
-        server.speak_redis(redis_listeners, redis, &metrics, stopped.clone());
+        server.speak_redis(redis_listeners, redis, settings.tables(), &metrics, stopped.clone());
         let routers = http::routers(
             server.handle.clone(),
             HttpSettings {
@@ -231,6 +231,7 @@ impl Server {
         &mut self,
         listeners: redis::Listeners,
         settings: Redis,
+        tables: BTreeSet<String>,
         metrics: &Metrics,
         stopping: watch::Receiver<bool>,
     ) {
@@ -243,7 +244,7 @@ impl Server {
         }
         let (handle, figures) = (self.handle.clone(), metrics.redis().clone());
         self.listening.push(tokio::spawn(async move {
-            redis::serve(listeners, handle, &settings, figures, stopping).await;
+            redis::serve(listeners, handle, &settings, tables, figures, stopping).await;
         }));
     }
 

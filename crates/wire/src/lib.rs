@@ -25,8 +25,11 @@ mod session;
 
 pub use commands::names as command_names;
 pub use name::Names;
-pub use session::{Session, Todo, Wait};
+pub use session::{Listing, Page, Session, Todo, Wait};
 
+use std::collections::BTreeSet;
+
+use duly_engine::queue::Policy;
 use duly_engine::time::{Span, Time};
 
 /// What a conversation goes by; the operator's choice and the server's own reading of words.
@@ -36,10 +39,12 @@ pub struct Settings {
     pub names: Names,
     /// What a score of a sorted set counts.
     pub score: Score,
+    /// The tables of the configuration that targets may lead to.
+    pub tables: BTreeSet<String>,
     /// How durations, instants and JSON are read: as everywhere else in the server.
     pub read: Readers,
-    /// How an instant is written: as everywhere else in the server.
-    pub show: fn(Time) -> String,
+    /// How they are written: as everywhere else in the server.
+    pub show: Writers,
 }
 
 /// What a score of a sorted set counts since 1970.
@@ -61,6 +66,17 @@ pub struct Readers {
     pub instant: fn(&str) -> Result<Time, Unread>,
     /// Is it a JSON value within the limits of a payload?
     pub is_json: fn(&[u8]) -> bool,
+    /// A policy, as a document of JSON; its target may lead to these tables of the configuration.
+    pub policy: fn(&[u8], &BTreeSet<String>) -> Result<Policy, Unread>,
+}
+
+/// How things of the API are written. They are handed in for the same reason.
+#[derive(Clone, Copy, Debug)]
+pub struct Writers {
+    /// An instant.
+    pub instant: fn(Time) -> String,
+    /// A policy, as a document of JSON.
+    pub policy: fn(&Policy) -> String,
 }
 
 /// Why a word cannot be read.

@@ -15,14 +15,15 @@ use std::vec;
 
 use duly_engine::announce::Announcement;
 use duly_engine::answer::{Answer, Leased, Refusal};
-use duly_engine::command::Command;
-use duly_engine::deadline::PayloadAt;
-use duly_engine::id::QueueName;
+use duly_engine::command::{Command, Filter};
+use duly_engine::deadline::{Deadline, PayloadAt};
+use duly_engine::id::{DeadlineId, QueueName};
 use duly_engine::time::{Span, Time};
 
 use crate::Settings;
-use crate::commands::{self, Client, Next, Then};
+use crate::commands::{self, Client, Next, Shown, Then};
 use crate::reading::{Broken, Requests};
+use crate::refusal::refused;
 use crate::reply::Reply;
 
 /// Commands asked at once, about: more would make others wait longer than a pipeline gains.
@@ -43,6 +44,8 @@ pub enum Todo {
     Ask(Vec<Command>),
     /// Send what was said, lease, wait if there is nothing, and come back with [`Session::leased`].
     Lease(Wait),
+    /// Send what was said, list, and come back with [`Session::listed`].
+    List(Listing),
     /// Send what was said and hang up.
     Close,
 }
@@ -60,6 +63,34 @@ pub struct Wait {
     pub wait: Span,
 }
 
+/// A page of records that is wanted, of those in memory and in the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Of which queue.
+    pub queue: QueueName,
+    /// Which records.
+    pub filter: Filter,
+    /// Those after this one.
+    pub after: Option<(Time, DeadlineId)>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A page of records in order of (due, id), payloads fetched.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The records.
+    pub deadlines: Vec<Deadline>,
+    /// Where the next page begins; none at the end.
+    pub next: Option<(Time, DeadlineId)>,
+}
+
+/// What a request waits for that is no question to the engine.
+enum Waiting {
+    Lease(Then),
+    List(Shown),
+}
+
 /// A request that has no reply yet, or whose reply has to wait for those before it.
 enum Turn {
     Said(Reply),
@@ -74,7 +105,7 @@ pub struct Session {
     /// What the last request in the line has to ask before others are begun.
     more: Vec<Command>,
     /// What a wait is for.
-    waiting: Option<Then>,
+    waiting: Option<Waiting>,
     said: Vec<u8>,
     is_over: bool,
 }
@@ -153,8 +184,12 @@ impl Session {
                     }
                 }
                 Next::Wait(wait, then) => {
-                    self.waiting = Some(then);
+                    self.waiting = Some(Waiting::Lease(then));
                     return Todo::Lease(wait);
+                }
+                Next::List(listing, shown) => {
+                    self.waiting = Some(Waiting::List(shown));
+                    return Todo::List(listing);
                 }
                 Next::Leave(reply) => {
                     self.is_over = true;
@@ -200,13 +235,24 @@ impl Session {
 
     /// What came of the last [`Todo::Lease`], payloads fetched, and what time it is.
     pub fn leased(&mut self, leased: Result<Vec<Leased>, Refusal>, now: Time) {
-        let then = self.waiting.take().expect("a lease was waited for");
+        let Some(Waiting::Lease(then)) = self.waiting.take() else {
+            unreachable!("a lease was waited for")
+        };
         let answer = leased.map_or_else(Answer::Refused, Answer::Leased);
         let mut answers = vec![answer].into_iter();
         let mut fetch = |_: &mut PayloadAt| {};
         let answers = answers.by_ref().take(1);
         let next = then(&mut Heard { answers, now, fetch: &mut fetch });
         self.go_on(next);
+    }
+
+    /// What came of the last [`Todo::List`].
+    pub fn listed(&mut self, page: Result<Page, Refusal>) {
+        let Some(Waiting::List(shown)) = self.waiting.take() else {
+            unreachable!("a list was waited for")
+        };
+        let reply = page.map_or_else(|refusal| refused(&refusal), shown);
+        reply.write(self.client.version, &mut self.said);
     }
 
     fn go_on(&mut self, next: Next) {
@@ -217,7 +263,9 @@ impl Session {
                 self.line.push_front(Turn::Asked { commands: commands.len(), then });
                 self.more = commands;
             }
-            Next::Wait(..) | Next::Leave(_) => unreachable!("only a beginning waits or leaves"),
+            Next::Wait(..) | Next::List(..) | Next::Leave(_) => {
+                unreachable!("only a beginning waits, lists or leaves")
+            }
         }
     }
 

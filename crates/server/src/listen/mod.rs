@@ -5,6 +5,7 @@
 
 pub mod http;
 mod payload;
+pub mod policy;
 pub mod redis;
 
 use tokio::sync::watch;

@@ -27,7 +27,7 @@ use duly_engine::command::Command;
 use crate::Settings;
 use crate::reading::Words;
 use crate::reply::{Reply, Version};
-use crate::session::{Heard, Wait};
+use crate::session::{Heard, Listing, Page, Wait};
 pub(crate) use hear::Ears;
 use table::{TABLE, find, place};
 
@@ -39,12 +39,17 @@ pub(crate) enum Next {
     Ask { commands: Vec<Command>, then: Then, again: bool },
     /// Lease, and wait if there is nothing; only for what runs alone.
     Wait(Wait, Then),
+    /// List, in memory and in the archive; only for what runs alone.
+    List(Listing, Shown),
     /// Say this, if anything, and hang up; only for what runs alone.
     Leave(Option<Reply>),
 }
 
 /// What to do with the engine's answers.
 pub(crate) type Then = Box<dyn FnOnce(&mut Heard<'_>) -> Next + Send>;
+
+/// How a page of records is told.
+pub(crate) type Shown = Box<dyn FnOnce(Page) -> Reply + Send>;
 
 impl Next {
     /// Asks one thing and makes a reply of the answers.

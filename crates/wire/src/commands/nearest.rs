@@ -1,6 +1,6 @@
 //! Commands of Redis that Duly does not have: what it offers instead.
 //!
-//! Who meets this error has a program written for Redis. One sentence says what to use; for a
+//! Who meets this error has a program written for Redis, or looks for a call of the HTTP API. One sentence says what to use; for a
 //! name that is in no list, the command that is written most like it.
 
 use super::table::TABLE;
@@ -199,6 +199,21 @@ const INSTEAD: &[(&str, &[&str])] = &[
     ),
     (SAVED, &["BGREWRITEAOF", "BGSAVE", "LASTSAVE", "SAVE"]),
     ("SIGTERM stops the server", &["SHUTDOWN"]),
+    ("send the commands as a pipeline: those that arrive together are one commit", &["DULY.BATCH"]),
+    (
+        "SUBSCRIBE __keyevent@0__:expired hears lapses; GET /v1/events over HTTP tells all that happens",
+        &["DULY.EVENTS", "DULY.TAIL"],
+    ),
+    ("use GET /v1/forecast over HTTP", &["DULY.FORECAST"]),
+    ("use POST /v1/links over HTTP", &["DULY.LINK", "DULY.LINKS"]),
+    ("use GET /v1/watches over HTTP", &["DULY.RECONCILE", "DULY.WATCH", "DULY.WATCHES"]),
+    ("use GET /v1/clock over HTTP, or TIME", &["DULY.CLOCK"]),
+    ("use DULY.QUEUE PAUSE, DULY.QUEUE RESUME", &["DULY.PAUSE", "DULY.RESUME"]),
+    ("use DULY.QUEUE SHIFT", &["DULY.SHIFT"]),
+    (
+        "a deadline that is no longer needed is settled, with DULY.SETTLE; DULY.ERASE forgets what is over",
+        &["DULY.CANCEL", "DULY.DEL", "DULY.DELETE"],
+    ),
 ];
 
 /// Names that are further from all of ours are like none of them.
@@ -252,6 +267,8 @@ mod tests {
         assert_eq!(instead("setx"), "did you mean SET?");
         assert_eq!(instead("PEXPIER"), "did you mean PEXPIRE?");
         assert_eq!(instead("keys"), "use SCAN with MATCH");
+        assert_eq!(instead("duly.shift"), "use DULY.QUEUE SHIFT");
+        assert_eq!(instead("DULY.QUEUES"), "did you mean DULY.QUEUE?");
         assert_eq!(instead("nonsense-of-some-length"), "COMMAND LIST names those there are");
     }
 }

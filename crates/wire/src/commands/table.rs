@@ -175,6 +175,14 @@ table! {
     "DULY.LEASE", AtLeast(2), Alone, Keyless, own::lease;
         Duly, "queue [MAX number] [LEASE duration] [WAIT duration]",
         "Hands lapsed deadlines to a worker, and waits for them";
+    "DULY.LIST", AtLeast(2), Alone, Keyless, own::list;
+        Duly,
+        "queue [STATE <pending | settled | lapsed>] [DELIVERY <ready | leased | done | superseded | dead>] [DUE_FROM instant] [DUE_TO instant] [KEY_PREFIX text] [LIMIT number] [CURSOR cursor]",
+        "Lists the deadlines of a queue in order of due time, page by page";
+    "DULY.QUEUE", AtLeast(2), Gathered, Keyless, own::of_queue;
+        Duly,
+        "LIST | GET queue | PUT queue policy | DELETE queue | PAUSE queue [DELIVERIES] [LAPSES] | RESUME queue [DELIVERIES] [LAPSES] | SHIFT queue FROM instant TO instant BY duration [DRY_RUN]",
+        "Shows, creates, changes, pauses and deletes queues, and moves all due times of one";
     "DULY.REVIVE", Exactly(3), Gathered, Keyless, own::revive;
         Duly, "queue key", "Tries a dead delivery again, now";
     "DULY.SCHEDULE", AtLeast(3), Gathered, Keyless, own::schedule;

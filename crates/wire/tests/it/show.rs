@@ -6,6 +6,7 @@ use duly_engine::command::{Address, Command, ExtendBy, Filter, IfExists, Schedul
 use duly_engine::deadline::{DeliveryState, PayloadKind};
 use duly_engine::id::{Key, QueueName};
 use duly_engine::time::{Span, Time};
+use duly_wire::Listing;
 
 use crate::world::NOON;
 
@@ -49,9 +50,48 @@ pub(crate) fn command(command: &Command) -> String {
         Command::Revive(address) => format!("revive {}", at(address)),
         Command::Erase(address) => format!("erase {}", at(address)),
         Command::GetQueue(queue) => format!("look at the queue {queue}"),
-        other => format!("{other:?}"),
+        Command::PutQueue { queue, policy, .. } => {
+            format!("put the queue {queue} for {}", policy.target.word())
+        }
+        Command::DeleteQueue(queue) => format!("delete the queue {queue}"),
+        Command::Pause { queue, deliveries, lapses } => {
+            let (deliveries, lapses) = (pause(*deliveries), pause(*lapses));
+            format!("pause {queue}: deliveries {deliveries}, lapses {lapses}")
+        }
+        Command::Shift { queue, from, to, by_ms } => {
+            format!("shift {queue} from {} to {} by {by_ms} ms", time(*from), time(*to))
+        }
+        Command::ConfirmClock => "confirm the clock".to_owned(),
     };
     format!("? {said}")
+}
+
+fn pause(wait: Option<bool>) -> &'static str {
+    match wait {
+        Some(true) => "wait",
+        Some(false) => "go on",
+        None => "as they do",
+    }
+}
+
+/// A page that is wanted, on one line.
+pub(crate) fn listing(listing: &Listing) -> String {
+    let Listing { queue, filter, after, limit } = listing;
+    let mut said = format!("? list {limit} of {queue}");
+    if let Some((due, id)) = after {
+        write!(said, " after {} {}", time(*due), id.0).expect("a string takes all");
+    }
+    let words = [
+        ("", filter.state.map(|state| state.word().to_owned())),
+        ("delivery ", filter.delivery.map(|state| state.word().to_owned())),
+        ("due from ", filter.due_from.map(time)),
+        ("due before ", filter.due_to.map(time)),
+        ("key begins ", filter.key_prefix.clone()),
+    ];
+    for (name, word) in words {
+        said.extend(word.map(|word| format!(", {name}{word}")));
+    }
+    said
 }
 
 fn scheduled(schedule: &Schedule) -> String {

@@ -8,15 +8,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use duly_engine::announce::{self, Announcement};
-use duly_engine::answer::{Answer, Known};
+use duly_engine::answer::{Answer, Known, Refusal};
 use duly_engine::clock::Reading;
-use duly_engine::command::Command;
+use duly_engine::command::{Command, Scan};
 use duly_engine::deadline::{Payload, PayloadAt};
 use duly_engine::id::DirectoryId;
 use duly_engine::limits::Limits;
+use duly_engine::queue::{Policy, Target};
 use duly_engine::time::{Span, Time};
 use duly_engine::{Engine, Storage};
-use duly_wire::{Names, Readers, Score, Session, Settings, Todo, Unread, Wait};
+use duly_wire::{
+    Listing, Names, Page, Readers, Score, Session, Settings, Todo, Unread, Wait, Writers,
+};
 
 use crate::show;
 
@@ -85,6 +88,24 @@ impl World {
         answers
     }
 
+    /// A page of what is in memory; there are few records, and no archive.
+    fn list(&mut self, listing: Listing) -> Result<Page, Refusal> {
+        let Listing { queue, filter, after, limit } = listing;
+        let scan = Scan { queue: Some(queue), from_slot: 0, filter, after, limit };
+        match self.decide(vec![Command::Scan(scan)]).pop() {
+            Some(Answer::Scanned { mut found, .. }) => {
+                for deadline in &mut found {
+                    read(&self.journal, &mut deadline.payload);
+                }
+                found.sort_by_key(|deadline| (deadline.due, deadline.id));
+                let last = found.last().map(|deadline| (deadline.due, deadline.id));
+                Ok(Page { next: last.filter(|_| found.len() == limit), deadlines: found })
+            }
+            Some(Answer::Refused(refusal)) => Err(refusal),
+            other => unreachable!("a scan was answered with {other:?}"),
+        }
+    }
+
     /// Keeps what the step wrote, and places what its answers point at.
     fn finish(&mut self, answers: &mut [Answer]) -> Vec<Announcement> {
         let step = self.engine.finish();
@@ -144,6 +165,10 @@ impl World {
                     self.now,
                 );
             }
+            Todo::List(listing) => {
+                self.seen.push(show::listing(&listing));
+                client.listed(self.list(listing));
+            }
             Todo::Send | Todo::Read | Todo::Close => {
                 let said = std::mem::take(client.said());
                 self.seen.extend(show::said(name, &said));
@@ -161,13 +186,26 @@ impl World {
 fn settings() -> Settings {
     Settings {
         names: Names::default(),
+        tables: ["sql.cancel".to_owned()].into(),
         score: Score::Seconds,
         read: Readers {
             span: |text| show::read_span(text).ok_or_else(|| unread("bad_duration", text)),
             instant: |text| show::read_time(text).ok_or_else(|| unread("bad_instant", text)),
             is_json: |bytes| bytes.starts_with(b"{"),
+            policy: |document, tables| match document {
+                b"{\"target\":\"none\"}" => {
+                    Ok(Policy { target: Target::None, ..Policy::default() })
+                }
+                _ => Err(unread(
+                    "bad_policy",
+                    &format!("{} for {tables:?}", document.escape_ascii()),
+                )),
+            },
         },
-        show: show::time,
+        show: Writers {
+            instant: show::time,
+            policy: |policy| format!("{{\"target\":\"{}\"}}", policy.target.word()),
+        },
     }
 }
 

@@ -18,10 +18,11 @@ use serde_json::value::RawValue;
 use super::Api;
 use super::deadlines::{ExtendBody, FreezeBody, Nothing, ScheduleBody, SettleBody};
 use super::deliveries::{TouchBody, VerdictBody};
-use super::extract::{bad_json, body, delivery_id, json_text, key, object, queue_name};
+use super::extract::{body, delivery_id, key, object, queue_name};
 use super::problem::{BAD_FIELD, BATCH_TOO_LONG, MISSING_FIELD, Problem};
 use super::reply::{self, Reply, ReplyBody};
 use crate::handle::Handle;
+use crate::listen::payload;
 
 /// Largest body of a batch.
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
@@ -94,7 +95,7 @@ pub(super) async fn carry_out(handle: &Handle, bytes: &[u8]) -> Result<Vec<u8>, 
 
 /// The operations of a batch, line for line.
 pub(super) fn operations(bytes: &[u8]) -> Result<Vec<Result<Operation, Problem>>, Problem> {
-    let text = json_text(bytes)?;
+    let text = payload::text(bytes)?;
     let lines = || text.split('\n').map(str::trim_ascii).filter(|line| !line.is_empty());
     if lines().nth(BATCH_LINES).is_some() {
         return Err(Problem::new(&BATCH_TOO_LONG));
@@ -169,13 +170,13 @@ impl Line {
             Problem::new(&MISSING_FIELD).detail(format!("the line lacks {name}")).field(name)
         })?;
         let (_, value) = self.0.swap_remove(place);
-        serde_json::from_str(value.get()).map_err(|error| bad_json(error).field(name))
+        serde_json::from_str(value.get()).map_err(|error| Problem::from(error).field(name))
     }
 
     /// Reads what is left as the fields of the single call.
     fn rest<T: for<'de> Deserialize<'de>>(&self) -> Result<T, Problem> {
         let fields = self.0.iter().map(|(name, value)| (name.as_str(), &**value));
-        T::deserialize(MapDeserializer::new(fields)).map_err(bad_json)
+        T::deserialize(MapDeserializer::new(fields)).map_err(Problem::from)
     }
 }
 

@@ -23,7 +23,7 @@ use super::problem::{
     UNKNOWN_FIELD, UNKNOWN_PARAMETER,
 };
 use super::refusal;
-use crate::listen::payload;
+use crate::listen::payload::{self, BadJson};
 use crate::policy::BadPolicyText;
 use crate::units::BadUnit;
 
@@ -152,7 +152,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
 /// Reads the bytes of a body as one JSON object; none at all are an empty one.
 pub(super) fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let text = json_text(bytes)?;
+    let text = payload::text(bytes)?;
     object(if text.trim_ascii().is_empty() { "{}" } else { text })
 }
 
@@ -177,45 +177,9 @@ async fn collect(mut body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-/// A body's bytes as text.
-pub(super) fn json_text(bytes: &[u8]) -> Result<&str, Problem> {
-    std::str::from_utf8(bytes).map_err(|error| {
-        Problem::new(&MALFORMED_JSON)
-            .detail(format!("byte {} is not UTF-8", error.valid_up_to() + 1))
-    })
-}
-
 /// Reads one JSON object.
 pub(super) fn object<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
-    if payload::is_too_deep(text) {
-        return Err(Problem::new(&TOO_DEEP));
-    }
-    // A derived struct would also take a list of its fields' values.
-    let opens = text.trim_ascii_start().as_bytes().first();
-    if opens.is_some_and(|byte| b"[\"-0123456789tfn".contains(byte)) {
-        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(bad_json)?;
-        return Err(Problem::new(&BAD_FIELD).detail("the body is not an object"));
-    }
-    serde_json::from_str(text).map_err(bad_json)
-}
-
-/// The problem that a body is which cannot be read.
-#[expect(clippy::needless_pass_by_value, reason = "it is a function of map_err")]
-pub(super) fn bad_json(error: serde_json::Error) -> Problem {
-    let text = error.to_string();
-    if !error.is_data() {
-        return Problem::new(&MALFORMED_JSON).detail(text);
-    }
-    // The words are serde's own; a test holds them fast.
-    let kind = if text.starts_with("unknown field") {
-        &UNKNOWN_FIELD
-    } else if text.starts_with("missing field") {
-        &MISSING_FIELD
-    } else {
-        return Problem::new(&BAD_FIELD).detail(text);
-    };
-    let field = text.split('`').nth(1).unwrap_or_default().to_owned();
-    Problem::new(kind).detail(text).field(field)
+    Ok(payload::object(text)?)
 }
 
 /// Query parameters; unknown ones are errors.
@@ -253,6 +217,27 @@ impl From<BadUnit> for Problem {
             _ => &BAD_INSTANT,
         };
         Problem::new(kind).detail(bad.why).hint(bad.hint)
+    }
+}
+
+impl From<BadJson> for Problem {
+    fn from(bad: BadJson) -> Problem {
+        let kind = match bad.code {
+            "too_deep" => &TOO_DEEP,
+            "unknown_field" => &UNKNOWN_FIELD,
+            "missing_field" => &MISSING_FIELD,
+            "bad_field" => &BAD_FIELD,
+            _ => &MALFORMED_JSON,
+        };
+        let problem = Problem::new(kind);
+        let problem = bad.why.into_iter().fold(problem, Problem::detail);
+        bad.field.into_iter().fold(problem, Problem::field)
+    }
+}
+
+impl From<serde_json::Error> for Problem {
+    fn from(error: serde_json::Error) -> Problem {
+        BadJson::from(error).into()
     }
 }
 

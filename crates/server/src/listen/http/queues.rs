@@ -7,7 +7,6 @@ use axum::extract::State;
 use duly_engine::command::{Command, Filter};
 use duly_engine::deadline::State as DeadlineState;
 use duly_engine::limits::HORIZON;
-use duly_engine::queue::Policy;
 use duly_engine::time::Time;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -16,9 +15,8 @@ use super::Api;
 use super::extract::{InQueue, Json};
 use super::list::count;
 use super::problem::{BAD_FIELD, Problem};
-use super::refusal;
 use super::reply::{QueueDeletedReply, QueueReply, Reply, ShiftReply, ask};
-use crate::config::table_of;
+use crate::listen::policy;
 use crate::policy::PolicyText;
 use crate::units::{WrittenDuration, WrittenInstant};
 
@@ -63,15 +61,7 @@ pub(super) async fn put(
     InQueue { queue }: InQueue,
     Json(body): Json<PolicyText>,
 ) -> Result<Reply, Problem> {
-    let policy = body.over(&Policy::default())?;
-    let table = table_of(&policy.target);
-    if let Some(table) = table.filter(|table| !api.settings.tables.contains(table)) {
-        return Err(Problem::new(refusal::bad_policy())
-            .detail(format!("the configuration has no [{table}]"))
-            .hint("what a target does is declared by an operator in the configuration, never here")
-            .field("target"));
-    }
-    let policy = Box::new(policy);
+    let policy = Box::new(policy::meant(&body, &api.settings.tables)?);
     ask(&api.handle, Command::PutQueue { queue, policy, declared: None }).await
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use duly_engine::deadline::PayloadAt;
 use duly_engine::id::Seq;
 use duly_engine::time::Span;
-use duly_wire::{Session, Todo};
+use duly_wire::{Listing, Page, Session, Todo};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -144,11 +144,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 self.session.leased(leased, handle.now());
                 Ok(())
             }
+            Todo::List(listing) => self.list(listing).await,
             Todo::Close => {
                 self.send().await?;
                 Err(Over::Said)
             }
         }
+    }
+
+    /// Tells a page of records: as many at once as there are places, each until it is sent.
+    async fn list(&mut self, listing: Listing) -> Result<(), Over> {
+        let Listing { queue, filter, after, limit } = listing;
+        let (places, handle) = (Arc::clone(&self.room.long), self.room.handle.clone());
+        let listing = async move {
+            let place = places.acquire_owned().await;
+            (place, handle.list(queue, filter, after, limit).await)
+        };
+        let (_place, page) = self.unless_it_leaves(listing).await?;
+        let page = page?.map(|page| Page { deadlines: page.deadlines, next: page.next });
+        self.session.listed(page);
+        self.send().await
     }
 
     /// Begins to hear what happens, or stops.

@@ -11,23 +11,25 @@ mod conversation;
 mod patience;
 mod socket;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use duly_engine::queue::Policy;
 use duly_engine::time::{Span, Time};
-use duly_wire::{Names, Readers, Score, Settings, Unread};
+use duly_wire::{Names, Readers, Score, Settings, Unread, Writers};
 use tokio::sync::{Semaphore, watch};
 
 pub use bind::Listeners;
 
-use super::payload;
+use super::{payload, policy};
 use crate::config::Redis;
 use crate::handle::Handle;
 use crate::metrics::RedisFigures;
 use crate::units::{self, BadUnit};
 
-/// Clients that may be in the middle of a long request, at once: each may be 16 MiB.
+/// Clients that may be in the middle of a long request, or of a long list, at once: each may be many MiB.
 const LONG_REQUESTS: usize = 4;
 
 /// What every conversation has at hand.
@@ -40,7 +42,7 @@ struct Room {
     idle: Option<Duration>,
     /// Places for clients.
     places: Arc<Semaphore>,
-    /// Places for those whose request is longer than what is read ahead.
+    /// Places for those whose request is longer than what is read ahead, and for those who list.
     long: Arc<Semaphore>,
     /// The number of the next client.
     next: Arc<AtomicU64>,
@@ -53,13 +55,14 @@ pub async fn serve(
     listeners: Listeners,
     handle: Handle,
     redis: &Redis,
+    tables: BTreeSet<String>,
     figures: RedisFigures,
     stopping: watch::Receiver<bool>,
 ) {
     let clients = bind::clients(redis.connections);
     let room = Room {
         handle,
-        settings: Arc::new(settings(redis)),
+        settings: Arc::new(settings(redis, tables)),
         figures,
         idle: redis.idle,
         places: Arc::new(Semaphore::new(clients as usize)),
@@ -70,14 +73,20 @@ pub async fn serve(
     accept::accept_all(listeners, room, clients).await;
 }
 
-fn settings(redis: &Redis) -> Settings {
+fn settings(redis: &Redis, tables: BTreeSet<String>) -> Settings {
     let score = if redis.score_in_millis { Score::Milliseconds } else { Score::Seconds };
     Settings {
         names: Names::new(redis.strip_prefix.clone(), redis.queues.clone()),
         score,
-        read: Readers { span, instant, is_json: payload::is_json },
-        show: units::show_instant,
+        tables,
+        read: Readers { span, instant, is_json: payload::is_json, policy: read_policy },
+        show: Writers { instant: units::show_instant, policy: policy::shown },
     }
+}
+
+fn read_policy(document: &[u8], tables: &BTreeSet<String>) -> Result<Policy, Unread> {
+    let read = policy::read(document, tables);
+    read.map_err(|policy::Unread { code, why }| Unread { code, why })
 }
 
 fn span(text: &str) -> Result<Span, Unread> {

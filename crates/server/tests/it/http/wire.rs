@@ -109,6 +109,27 @@ async fn the_documents_are_served_and_explain_every_code() {
 }
 
 #[tokio::test]
+async fn the_page_of_the_redis_protocol_says_where_each_call_is() {
+    let server = Server::start().await;
+    let document = server.get("/openapi.json").await;
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md"));
+    let page = page.expect("it is in the repository");
+    let mut calls = 0;
+    for (path, methods) in document["paths"].as_object().expect("it has paths") {
+        for method in methods.as_object().expect("a path has methods").keys() {
+            let call = format!("`{} {path}`", method.to_ascii_uppercase());
+            assert!(page.contains(&call), "docs/redis.md says nothing of {call}");
+            calls += 1;
+        }
+    }
+    assert!(calls > 30, "only {calls} calls");
+    for command in duly_wire::command_names().filter(|name| name.starts_with("DULY.")) {
+        assert!(page.contains(&format!("`{command} ")), "docs/redis.md says nothing of {command}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn every_reference_in_the_openapi_document_leads_somewhere() {
     let server = Server::start().await;
     let document = server.get("/openapi.json").await;

@@ -5,19 +5,21 @@
 //! there can be. Time stands still, and nothing falls due but what a command meets, so that pieces
 //! make no difference that a client could see.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use duly::listen::policy;
 use duly::units::{self, BadUnit};
 use duly_engine::announce;
 use duly_engine::answer::{Answer, Known};
 use duly_engine::clock::Reading;
-use duly_engine::command::Command;
+use duly_engine::command::{Command, Scan};
 use duly_engine::deadline::{Payload, PayloadAt};
 use duly_engine::id::DirectoryId;
 use duly_engine::limits::Limits;
 use duly_engine::time::{Span, Time};
 use duly_engine::{Engine, Storage};
-use duly_wire::{Names, Readers, Score, Session, Settings, Todo, Unread};
+use duly_wire::{Listing, Names, Page, Readers, Score, Session, Settings, Todo, Unread, Writers};
 use serde::de::IgnoredAny;
 
 use super::{Fate, fingerprint};
@@ -87,6 +89,14 @@ pub(super) const WORDS: &[&str] = &[
     "DULY.GET q k\r\n",
     "DULY.LEASE q MAX 2 WAIT 1s\r\n",
     "DULY.STATS\r\n",
+    "DULY.LIST q STATE pending LIMIT 2\r\n",
+    "DULY.LIST q DUE_FROM 1795348800000 KEY_PREFIX k CURSOR 1795348800000-1\r\n",
+    "DULY.QUEUE PUT q {\"target\":\"none\"}\r\n",
+    "DULY.QUEUE PAUSE q LAPSES\r\n",
+    "DULY.QUEUE SHIFT q FROM 1795348800000 TO 1795448800000 BY -1m",
+    " DRY_RUN\r\n",
+    "DULY.QUEUE LIST\r\n",
+    "DULY.QUEUE DELETE q\r\n",
     "\"\\x00\\n",
     "'",
 ];
@@ -217,6 +227,23 @@ impl Talk {
                     };
                     self.session.leased(leased, NOON);
                 }
+                Todo::List(Listing { queue, filter, after, limit }) => {
+                    let scan = Scan { queue: Some(queue), from_slot: 0, filter, after, limit };
+                    let scan = Command::Scan(scan);
+                    self.asked.push(scan.clone());
+                    let mut answers = self.decide(vec![scan]);
+                    for payload in answers.iter_mut().flat_map(Answer::payloads_mut) {
+                        read(&self.journal, payload);
+                    }
+                    let page = match answers.pop() {
+                        Some(Answer::Scanned { found, .. }) => {
+                            Ok(Page { deadlines: found, next: None })
+                        }
+                        Some(Answer::Refused(refusal)) => Err(refusal),
+                        other => unreachable!("a scan was answered with {other:?}"),
+                    };
+                    self.session.listed(page);
+                }
                 Todo::Send => self.said.append(self.session.said()),
                 Todo::Read => {
                     self.said.append(self.session.said());
@@ -269,12 +296,17 @@ fn settings() -> Settings {
     Settings {
         names: Names::default(),
         score: Score::Seconds,
+        tables: BTreeSet::new(),
         read: Readers {
             span: |text| units::duration(text).map_err(|bad| unread(&bad)),
             instant: |text| units::instant(text).map_err(|bad| unread(&bad)),
             is_json: |bytes| serde_json::from_slice::<IgnoredAny>(bytes).is_ok(),
+            policy: |document, tables| {
+                let read = policy::read(document, tables);
+                read.map_err(|policy::Unread { code, why }| Unread { code, why })
+            },
         },
-        show: units::show_instant,
+        show: Writers { instant: units::show_instant, policy: policy::shown },
     }
 }
 

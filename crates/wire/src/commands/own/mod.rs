@@ -7,7 +7,9 @@
 //! A settle that came second is an answer here, and no error: `result` says how it went, and
 //! libraries throw errors away with all that is in them.
 
+mod list;
 mod options;
+mod queues;
 mod show;
 mod work;
 
@@ -18,11 +20,14 @@ use duly_engine::limits::REMEMBER;
 
 use super::strings::payload;
 use super::{Client, Next, No};
+use crate::Writers;
 use crate::reading::Words;
 use crate::refusal::refused;
 use crate::reply::Reply;
+pub(super) use list::list;
 use options::{Options, bad, missing, text};
-use show::{Fields, Show};
+pub(super) use queues::of_queue;
+use show::Fields;
 pub(super) use work::{lease, touch, verdict};
 
 /// What is told to who schedules where nobody works.
@@ -141,9 +146,9 @@ pub(super) fn stats(words: &Words<'_>, client: &mut Client) -> Result<Next, No> 
         let Answer::Clock(clock) = heard.one() else { unreachable!("the clock is never refused") };
         let told = Fields::default().with("now", show::instant(clock.now, show));
         match heard.one() {
-            Answer::Queue(queue) => told.with("queue", show::queue(&queue, show)).told(),
+            Answer::Queue(queue) => told.with("queue", show::figures(&queue, show).told()).told(),
             Answer::Queues(queues) => {
-                let queues = queues.iter().map(|queue| show::queue(queue, show)).collect();
+                let queues = queues.iter().map(|queue| show::figures(queue, show).told()).collect();
                 told.with("queues", Reply::List(queues)).told()
             }
             Answer::Refused(refusal) => refused(&refusal),
@@ -153,7 +158,7 @@ pub(super) fn stats(words: &Words<'_>, client: &mut Client) -> Result<Next, No> 
 }
 
 /// What came of a command.
-fn told(answer: Answer, show: Show) -> Reply {
+fn told(answer: Answer, show: Writers) -> Reply {
     let of = |deadline| show::deadline(deadline, show);
     let fields = Fields::default();
     match answer {
@@ -194,6 +199,13 @@ fn told(answer: Answer, show: Show) -> Reply {
         Answer::Touched { leased_until } => {
             fields.with("leased_until", show::instant(leased_until, show)).told()
         }
+        Answer::Queue(queue) => fields.with("queue", show::queue(&queue, show)).told(),
+        Answer::Queues(queues) => {
+            let queues = queues.iter().map(|queue| show::queue(queue, show)).collect();
+            fields.with("queues", Reply::List(queues)).told()
+        }
+        Answer::QueueDeleted => fields.with("deleted", Reply::Boolean(true)).told(),
+        Answer::Shift(shift) => fields.with("shift", show::shift(shift)).told(),
         Answer::Refused(refusal) => refused(&refusal),
         other => unreachable!("nobody here asked for {other:?}"),
     }

@@ -70,6 +70,14 @@ impl<'a> Options<'a> {
         text.map(|text| (self.read.span)(text).map_err(|why| unread(name, &why))).transpose()
     }
 
+    /// The same as a length in milliseconds that a minus sign makes one backwards.
+    pub(super) fn signed_millis(&self, name: &str) -> Result<Option<i64>, No> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let (sign, length) = text.strip_prefix('-').map_or((1, text), |length| (-1, length));
+        let span = (self.read.span)(length).map_err(|why| unread(name, &why))?;
+        Ok(Some(sign * i64::try_from(span.millis()).expect("a span has ten years at most")))
+    }
+
     /// The same as an instant.
     pub(super) fn instant(&self, name: &str) -> Result<Option<Time>, No> {
         let text = self.text(name)?;
@@ -108,6 +116,7 @@ pub(super) fn missing(why: &str) -> No {
     No(format!("MISSING_FIELD {why}"))
 }
 
-fn unread(name: &str, Unread { code, why }: &Unread) -> No {
+/// A word that is not what it should be.
+pub(super) fn unread(name: &str, Unread { code, why }: &Unread) -> No {
     No(format!("{} {name}: {why}", code.to_ascii_uppercase()))
 }

@@ -8,10 +8,8 @@ use duly_engine::answer::{Held, Leased, QueueView, ShiftView, Totals};
 use duly_engine::deadline::{Deadline, Delivery, Event, PayloadAt, What};
 use duly_engine::time::Time;
 
+use crate::Writers;
 use crate::reply::Reply;
-
-/// How an instant is written.
-pub(super) type Show = fn(Time) -> String;
 
 /// A thing with named fields.
 #[derive(Default)]
@@ -37,11 +35,11 @@ impl Fields {
 }
 
 /// An instant.
-pub(super) fn instant(time: Time, show: Show) -> Reply {
-    Reply::Bulk(show(time).into_bytes())
+pub(super) fn instant(time: Time, show: Writers) -> Reply {
+    Reply::Bulk((show.instant)(time).into_bytes())
 }
 
-fn number(number: u64) -> Reply {
+pub(super) fn number(number: u64) -> Reply {
     Reply::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
@@ -50,7 +48,7 @@ fn text(text: &impl ToString) -> Reply {
 }
 
 /// One deadline, one generation.
-pub(super) fn deadline(deadline: Deadline, show: Show) -> Reply {
+pub(super) fn deadline(deadline: Deadline, show: Writers) -> Reply {
     let at = |time: Time| instant(time, show);
     let fields = Fields::default()
         .with("queue", text(&deadline.queue))
@@ -83,7 +81,7 @@ fn payload(fields: Fields, payload: PayloadAt) -> Fields {
     }
 }
 
-fn delivery(delivery: &Delivery, show: Show) -> Reply {
+fn delivery(delivery: &Delivery, show: Writers) -> Reply {
     let at = |time: Time| instant(time, show);
     Fields::default()
         .with("id", text(&delivery.id))
@@ -96,7 +94,7 @@ fn delivery(delivery: &Delivery, show: Show) -> Reply {
         .told()
 }
 
-fn event(event: Event, show: Show) -> Reply {
+fn event(event: Event, show: Writers) -> Reply {
     let at = |time: Time| instant(time, show);
     let fields =
         Fields::default().with("at", at(event.at)).with("what", Reply::text(event.what.word()));
@@ -117,7 +115,7 @@ fn event(event: Event, show: Show) -> Reply {
 }
 
 /// One delivery in the hands of a worker.
-pub(super) fn leased(leased: Leased, show: Show) -> Reply {
+pub(super) fn leased(leased: Leased, show: Writers) -> Reply {
     let at = |time: Time| instant(time, show);
     let fields = Fields::default()
         .with("id", text(&leased.id))
@@ -131,8 +129,14 @@ pub(super) fn leased(leased: Leased, show: Show) -> Reply {
     payload(fields, leased.payload).told()
 }
 
+/// A queue: its policy, as the document that it is given as, and its figures.
+pub(super) fn queue(queue: &QueueView, show: Writers) -> Reply {
+    let policy = Reply::Bulk((show.policy)(&queue.policy).into_bytes());
+    figures(queue, show).with("policy", policy).told()
+}
+
 /// The figures of a queue.
-pub(super) fn queue(queue: &QueueView, show: Show) -> Reply {
+pub(super) fn figures(queue: &QueueView, show: Writers) -> Fields {
     let at = |time: Time| instant(time, show);
     Fields::default()
         .with("name", text(&queue.queue))
@@ -145,15 +149,15 @@ pub(super) fn queue(queue: &QueueView, show: Show) -> Reply {
         .with("now", held(queue.now, show))
         .with("total", totals(&queue.total))
         .with("too_late", number(queue.too_late))
-        .told()
 }
 
-fn shift(shift: ShiftView) -> Reply {
+/// How far a shift is.
+pub(super) fn shift(shift: ShiftView) -> Reply {
     let finished = Reply::Boolean(shift.finished);
     Fields::default().with("moved", number(shift.moved)).with("finished", finished).told()
 }
 
-fn held(held: Held, show: Show) -> Reply {
+fn held(held: Held, show: Writers) -> Reply {
     let oldest = held.oldest_waiting.map_or(Reply::Nothing, |time| instant(time, show));
     Fields::default()
         .with("pending", number(held.pending))
