@@ -134,7 +134,7 @@ fn kind(refusal: &Refusal) -> &'static Kind {
             "delivery_under_way",
             409,
             "The deadline has lapsed and its delivery is not over",
-            "wait until the delivery is done, superseded or dead"
+            "wait until the delivery is done or superseded; revive or erase one that is dead"
         ),
         Refusal::AlreadySettled(_) => kind!(
             "already_settled",

@@ -106,6 +106,10 @@ async fn a_failed_attempt_is_tried_again_and_a_dead_one_revived() {
     let dead = verdict(&server, &leased["deliveries"][0], body).await;
     assert_eq!(dead["deadline"]["delivery"]["state"], "dead");
     assert_eq!(dead["deadline"]["delivery"]["last_error"], "é".repeat(256));
+    let again = server.schedule("42", &json!({"after": "1m", "if_exists": "replace"})).await;
+    again.is_problem(409, "delivery_under_way");
+    let hint = again["hint"].as_str().unwrap_or_default();
+    assert!(hint.contains("revive or erase one that is dead"), "{hint}");
     let revived = server.act("42", "revive", &json!({})).await;
     assert_eq!(revived["deadline"]["delivery"]["state"], "ready", "{revived:?}");
     let leased = server.post(LEASE, &json!({})).await;
