@@ -337,7 +337,8 @@ fn check_url(url: &str) -> Result<(), BadPolicyText> {
 
 fn check_secret(secret: &str) -> Result<(), BadPolicyText> {
     if secret.contains('…') {
-        let hint = "shown policies mask their secrets; write the secret itself";
+        let hint = "shown policies mask their secrets, and pages leave them out; write the secret \
+                    itself, or make one with: echo whsec_$(openssl rand -base64 32)";
         return Err(bad("secrets", "has a masked secret".to_owned(), hint));
     }
     let bytes = secret
@@ -467,7 +468,9 @@ mod tests {
         let shown = serde_json::to_string(&PolicyText::shown(&policy)).expect("it is plain");
         assert!(!shown.contains("MDEyMzQ1"), "{shown}");
         assert!(shown.contains("whsec_…MTIz"), "{shown}");
-        assert_eq!(json(&shown).expect_err("masked").field, "secrets");
+        let bad = json(&shown).expect_err("masked");
+        assert_eq!(bad.field, "secrets");
+        assert!(bad.hint.contains("whsec_$(openssl rand"), "{bad}");
     }
 
     #[test]

@@ -175,7 +175,10 @@ const INSTEAD: &[(&str, &[&str])] = &[
     (ERASE, &["FLUSHALL", "FLUSHDB", "SWAPDB"]),
     (WATCH, &["WATCH", "UNWATCH"]),
     (MOVE, &["COPY", "MIGRATE", "MOVE", "RENAME", "RENAMENX"]),
-    ("use duly export and duly import", &["DUMP", "RESTORE"]),
+    (
+        "DULY.GET shows a record; what has ended is in archive.db, an SQLite file",
+        &["DUMP", "RESTORE"],
+    ),
     (
         INSIDE,
         &["ACL", "DEBUG", "LATENCY", "LOLWUT", "MEMORY", "MODULE", "MONITOR", "OBJECT", "SLOWLOG"],
