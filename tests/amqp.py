@@ -416,7 +416,7 @@ def by_php(suite, client, rabbit):
     worker = [block for block in blocks if "AMQPStreamConnection" in block]
     suite.equal(len(worker), 1, "docs/deliveries.md shows a worker")
     program, acted = suite.path("worker.php"), suite.path("acted")
-    text = worker[0].replace("'127.0.0.1', 5672, 'worker', 'secret'",
+    text = worker[0].replace("'127.0.0.1', 5672, 'worker', 'secret', 'shop'",
                              f"'127.0.0.1', {rabbit.port}, '{USER}', '{PASSWORD}'")
     with open(program, "w", encoding="utf-8") as out:
         out.write(f"""<?php
