@@ -42,6 +42,34 @@ fn a_value_and_a_key_may_be_so_long_and_no_longer() {
 }
 
 #[test]
+fn a_page_ends_when_it_is_long_and_the_next_one_goes_on() {
+    let mut world = World::new();
+    let value = vec![b'v'; PAYLOAD_BYTES];
+    for number in 0..80 {
+        let key = format!("orders:{number}");
+        world.receive("", &request(&[b"SETEX", key.as_bytes(), b"60", &value]));
+    }
+    let (mut seen, mut cursor) = (0, None::<String>);
+    let mut pages = 0;
+    while pages == 0 || cursor.is_some() {
+        world.seen.clear();
+        let mut words = vec![&b"DULY.LIST"[..], b"orders", b"LIMIT", b"1000"];
+        if let Some(cursor) = &cursor {
+            words.extend([&b"CURSOR"[..], cursor.as_bytes()]);
+        }
+        world.receive("", &request(&words));
+        let said = |line: &&String| line.starts_with("< ");
+        assert!(world.seen.iter().filter(said).map(String::len).sum::<usize>() < 5 << 20);
+        seen += world.seen.iter().filter(|line| line.starts_with("< vvvv")).count();
+        let last = world.seen.last().expect("there is an answer");
+        let next = last.trim_start_matches("< ").trim_end_matches("\\r\\n");
+        cursor = (next != "$-1").then(|| next.to_owned());
+        pages += 1;
+    }
+    assert_eq!((seen, pages), (80, 2));
+}
+
+#[test]
 fn a_pattern_is_short_and_who_asks_for_too_much_has_nothing_done() {
     let long = vec![b'['; 1_025];
     let refused = "< -ERR a pattern or a channel's name has 1,024 bytes at most\\r\\n";

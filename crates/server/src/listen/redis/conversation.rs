@@ -152,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
     }
 
-    /// Tells a page of records: as many at once as there are places, each until it is sent.
+    /// Tells a page of records. What is read for it may be many MiB, so it takes a place.
     async fn list(&mut self, listing: Listing) -> Result<(), Over> {
         let Listing { queue, filter, after, limit } = listing;
         let (places, handle) = (Arc::clone(&self.room.long), self.room.handle.clone());
@@ -160,10 +160,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             let place = places.acquire_owned().await;
             (place, handle.list(queue, filter, after, limit).await)
         };
-        let (_place, page) = self.unless_it_leaves(listing).await?;
+        let (place, page) = self.unless_it_leaves(listing).await?;
         let page = page?.map(|page| Page { deadlines: page.deadlines, next: page.next });
         self.session.listed(page);
-        self.send().await
+        drop(place);
+        Ok(())
     }
 
     /// Begins to hear what happens, or stops.

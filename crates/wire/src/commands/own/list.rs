@@ -15,13 +15,15 @@ use super::show::{self, Fields};
 use crate::Writers;
 use crate::commands::{Client, Next, No};
 use crate::reading::Words;
-use crate::reply::Reply;
+use crate::reply::{Reply, Version};
 use crate::session::{Listing, Page};
 
 /// Records on a page that names no limit.
 const PAGE: u32 = 100;
 /// Most records on a page.
 const LARGEST_PAGE: u32 = 1_000;
+/// Bytes after which a page ends, however few its records are: nobody is told more at once.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// States, and states of deliveries, as they are asked for: by their words.
 const STATES: [State; 3] = [State::Pending, State::Settled, State::Lapsed];
@@ -62,17 +64,24 @@ pub(in super::super) fn list(words: &Words<'_>, client: &mut Client) -> Result<N
         after: options.value("CURSOR").map(read_cursor).transpose()?,
         limit: options.number("LIMIT", 1..=LARGEST_PAGE)?.unwrap_or(PAGE) as usize,
     };
-    let show = client.settings.show;
-    Ok(Next::List(listing, Box::new(move |page| told(page, show))))
+    let (show, version) = (client.settings.show, client.version);
+    Ok(Next::List(listing, Box::new(move |page| told(page, show, version))))
 }
 
-fn told(page: Page, show: Writers) -> Reply {
-    let deadlines = page.deadlines.into_iter().map(|deadline| show::deadline(deadline, show));
-    let next = page.next.map_or(Reply::Nothing, |place| Reply::text(&cursor(place)));
-    Fields::default()
-        .with("deadlines", Reply::List(deadlines.collect()))
-        .with("next_cursor", next)
-        .told()
+fn told(page: Page, show: Writers, version: Version) -> Reply {
+    let (mut deadlines, mut written, mut next) = (Vec::new(), Vec::new(), page.next);
+    for deadline in page.deadlines {
+        let place = (deadline.due, deadline.id);
+        let told = show::deadline(deadline, show);
+        told.write(version, &mut written);
+        deadlines.push(told);
+        if written.len() >= PAGE_BYTES {
+            next = Some(place);
+            break;
+        }
+    }
+    let next = next.map_or(Reply::Nothing, |place| Reply::text(&cursor(place)));
+    Fields::default().with("deadlines", Reply::List(deadlines)).with("next_cursor", next).told()
 }
 
 fn cursor((due, DeadlineId(id)): (Time, DeadlineId)) -> String {
