@@ -23,10 +23,14 @@ use crate::driver::threads::patiently;
 use crate::driver::{Ask, Door, Message, Reply, Vitals, Wait, has_room};
 use crate::metrics::Health;
 
-pub use crate::driver::{Attempt, Attempts, Events, Gone};
+pub use crate::driver::{Attempt, Attempts, Events, Gone, Pins};
 
 /// Requests that may be on their way through the driver at once; more wait their turn.
 const REQUESTS_UNDER_WAY: usize = 65_536;
+
+/// Workers that may wait for something to lease at once; more wait for a place to wait in. They are
+/// no requests under way: who waits for ever takes nobody's turn.
+const WORKERS_WAITING: usize = 65_536;
 
 /// The driver has stopped: the process is about to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +53,7 @@ pub struct Handle(Arc<Way>);
 struct Way {
     inbox: mpsc::Sender<Message>,
     permits: Arc<Semaphore>,
+    waits: Arc<Semaphore>,
     clock: Arc<Clock>,
     vitals: Arc<Vitals>,
     archive: Arc<Mutex<archive::Reader>>,
@@ -78,6 +83,7 @@ impl Handle {
         Handle(Arc::new(Way {
             inbox: door.inbox,
             permits: Arc::new(Semaphore::new(REQUESTS_UNDER_WAY)),
+            waits: Arc::new(Semaphore::new(WORKERS_WAITING)),
             clock: door.clock,
             vitals: door.vitals,
             archive: Arc::new(Mutex::new(door.archive)),
@@ -127,12 +133,18 @@ impl Handle {
         if wait.is_zero() {
             return Ok(leased(self.ask(command).await?));
         }
-        let (ask, mut answers) = self.request(vec![command]).await?;
+        let wait = std::time::Duration::from_millis(wait.millis());
+        let (ask, mut answers) = {
+            let place = tokio::time::timeout(wait, Arc::clone(&self.0.waits).acquire_owned());
+            let Ok(permit) = place.await else { return Ok(Ok(Vec::new())) };
+            let (reply, answers) = oneshot::channel();
+            let permit = permit.map_err(|_| Stopped)?;
+            (Ask { commands: vec![command], reply, permit }, answers)
+        };
         let number = self.0.next_wait.fetch_add(1, Ordering::Relaxed);
         let wanted = Wait { ask, queue: queue.clone(), number };
         self.0.inbox.send(Message::Lease(wanted)).map_err(|_| Stopped)?;
         let mut waiting = Waiting { inbox: &self.0.inbox, place: Some((queue, number)) };
-        let wait = std::time::Duration::from_millis(wait.millis());
         let answers = if let Ok(answers) = tokio::time::timeout(wait, &mut answers).await {
             waiting.place = None;
             answers
