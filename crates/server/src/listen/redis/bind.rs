@@ -6,14 +6,19 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::Redis;
+
+/// Clients that may wait to be let in.
+const BACKLOG: i32 = 1_024;
 
 /// Where clients come.
 #[derive(Debug, Default)]
@@ -45,10 +50,12 @@ impl Listeners {
         if let Some(path) = &redis.unix {
             let cannot = || format!("cannot listen on {}", path.display());
             make_way(path).with_context(cannot)?;
-            listeners.unix = Some(UnixListener::bind(path).with_context(cannot)?);
+            let socket = bound(path).with_context(cannot)?;
             listeners.file = Some(File(path.clone()));
             let mode = fs::Permissions::from_mode(redis.unix_mode);
             fs::set_permissions(path, mode).with_context(cannot)?;
+            // Nobody could connect before, whatever the mode was.
+            listeners.unix = Some(listening(socket).with_context(cannot)?);
         }
         Ok(listeners)
     }
@@ -57,6 +64,19 @@ impl Listeners {
     pub fn address(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().and_then(|listener| listener.local_addr().ok())
     }
+}
+
+/// A socket with a name, on which nobody listens yet.
+fn bound(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+fn listening(socket: OwnedFd) -> io::Result<UnixListener> {
+    rustix::net::listen(&socket, BACKLOG)?;
+    UnixListener::from_std(socket.into())
 }
 
 /// Takes away a socket that nobody listens on.
@@ -116,6 +136,20 @@ mod tests {
         assert_eq!(cause.kind(), io::ErrorKind::AddrInUse);
         drop(listeners);
         assert!(!path.exists());
+        fs::remove_dir_all(folder).expect("it is the test's own");
+    }
+
+    #[tokio::test]
+    async fn nobody_can_connect_before_the_mode_is_set() {
+        let folder = folder("mode");
+        let path = folder.join("duly.sock");
+        let socket = bound(&path).expect("it can be bound");
+        let early = std::os::unix::net::UnixStream::connect(&path);
+        let refused = early.expect_err("nobody listens").kind();
+        assert_eq!(refused, io::ErrorKind::ConnectionRefused);
+        let listener = listening(socket).expect("it can listen");
+        std::os::unix::net::UnixStream::connect(&path).expect("somebody listens");
+        drop(listener);
         fs::remove_dir_all(folder).expect("it is the test's own");
     }
 
