@@ -22,6 +22,8 @@ const LINE_BYTES: usize = 64 << 10;
 const LENGTH_BYTES: usize = 32;
 /// What is kept for the next requests when all have been read.
 const KEPT_BYTES: usize = 64 << 10;
+/// Words for which room is kept.
+const KEPT_WORDS: usize = 1 << 10;
 
 /// The bytes are no request: what to tell the client before hanging up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +91,8 @@ impl Requests {
             self.moved(read);
         } else if read > self.bytes.len() / 2 {
             self.bytes.drain(..read);
+            // What a long request took is not kept for as long as there is half of another.
+            self.bytes.shrink_to(KEPT_BYTES.max(2 * self.bytes.len()));
             self.moved(read);
         }
         self.bytes.extend_from_slice(bytes);
@@ -112,9 +116,11 @@ impl Requests {
         self.start = self.at;
         self.searched = self.at;
         self.places.clear();
+        self.places.shrink_to(KEPT_WORDS);
         self.missing = None;
         self.length = None;
         self.line.clear();
+        self.line.shrink_to(KEPT_WORDS);
         self.is_typed = false;
         self.is_whole = false;
     }
@@ -385,6 +391,27 @@ mod tests {
         requests.receive(b"*65536\r\n$1048576\r\n");
         assert!(requests.next().expect("fine so far").is_none());
         assert!(requests.bytes.capacity() < 1024 && requests.places.capacity() < 1024);
+    }
+
+    #[test]
+    fn what_a_long_request_took_is_not_kept_for_half_of_the_next() {
+        let mut requests = Requests::default();
+        let word = vec![b'x'; 1 << 20];
+        requests.receive(b"*15\r\n");
+        for _ in 0..15 {
+            requests.receive(b"$1048576\r\n");
+            requests.receive(&word);
+            requests.receive(b"\r\n");
+        }
+        assert!(requests.next().expect("a request").is_some());
+        requests.receive(b"*2");
+        assert!(requests.next().expect("half of one").is_none());
+        requests.receive(b"\r\n");
+        assert!(requests.bytes.capacity() <= 64 << 10, "{}", requests.bytes.capacity());
+        let many = "$0\r\n\r\n".repeat(60_000);
+        requests.receive(format!("$0\r\n\r\n$0\r\n\r\n*60000\r\n{many}*1").as_bytes());
+        while requests.next().expect("requests").is_some() {}
+        assert!(requests.places.capacity() <= 1 << 10, "{}", requests.places.capacity());
     }
 
     #[test]

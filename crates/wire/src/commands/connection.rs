@@ -193,7 +193,13 @@ pub(super) fn quit(_: &Words<'_>, _: &mut Client) -> Result<Next, No> {
     Ok(Next::Leave(Some(Reply::OK)))
 }
 
+/// Longest name of a client, in bytes: it is kept as long as the client is there.
+const NAME_BYTES: usize = 512;
+
 fn good_name(name: &[u8]) -> Result<Vec<u8>, No> {
+    if name.len() > NAME_BYTES {
+        return Err(No::err("a client's name has 512 bytes at most"));
+    }
     let is_good = name.iter().all(|byte| (b'!'..=b'~').contains(byte));
     if !is_good {
         return Err(No::err("Client names cannot contain spaces, newlines or special characters."));

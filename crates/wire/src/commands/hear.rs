@@ -18,6 +18,9 @@ use crate::reply::Reply;
 /// Most channels and patterns of one client.
 const SUBSCRIPTIONS: usize = 1_024;
 
+/// Longest they may be together, in bytes: each lapse is compared with all of them.
+const SUBSCRIPTION_BYTES: usize = 16 << 10;
+
 /// What a client listens to.
 #[derive(Debug, Default)]
 pub(crate) struct Ears {
@@ -38,6 +41,10 @@ impl Ears {
 
     fn count(&self) -> usize {
         self.channels.len() + self.patterns.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.channels.iter().chain(&self.patterns).map(Vec::len).sum()
     }
 
     /// What this client is told about that.
@@ -97,8 +104,12 @@ fn listen(words: &Words<'_>, client: &mut Client, verb: &str, which: Which) -> R
     if client.ears.count() + words.len() - 1 > SUBSCRIPTIONS {
         return Err(No::err("there would be more subscriptions than one client may have"));
     }
+    let mut bytes = client.ears.bytes();
     for name in words.from(1) {
-        pattern(name)?;
+        bytes += pattern(name)?.len();
+    }
+    if bytes > SUBSCRIPTION_BYTES {
+        return Err(No::err("all patterns and channels of a client have 16 KiB at most"));
     }
     for name in words.from(1) {
         which(&mut client.ears).insert(name.to_vec());
