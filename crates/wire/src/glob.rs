@@ -6,10 +6,19 @@
 
 /// Does the text match the pattern, all of it?
 pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    let mut steps = usize::MAX;
+    matches_within(pattern, text, &mut steps).unwrap_or(false)
+}
+
+/// The same, in so many steps at most; none if they are not enough.
+pub(crate) fn matches_within(pattern: &[u8], text: &[u8], steps: &mut usize) -> Option<bool> {
     let (mut at, mut read) = (0, 0);
     // Where to go on after the last star, and how much text it has swallowed so far.
     let mut star: Option<(usize, usize)> = None;
     loop {
+        // A class takes a step for each of its bytes.
+        let length = if pattern.get(at) == Some(&b'[') { pattern.len() - at } else { 1 };
+        *steps = steps.checked_sub(length)?;
         if pattern.get(at) == Some(&b'*') {
             at += 1;
             star = Some((at, read));
@@ -22,14 +31,14 @@ pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
             continue;
         }
         if read == text.len() && at == pattern.len() {
-            return true;
+            return Some(true);
         }
         match star {
             Some((after, swallowed)) if swallowed < text.len() => {
                 star = Some((after, swallowed + 1));
                 (at, read) = (after, swallowed + 1);
             }
-            _ => return false,
+            _ => return Some(false),
         }
     }
 }

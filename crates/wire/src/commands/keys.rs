@@ -58,6 +58,10 @@ pub(super) fn dbsize(_: &Words<'_>, _: &mut Client) -> Result<Next, No> {
     }))
 }
 
+/// Steps that one call takes to compare a pattern with keys, at most: a thousand for each key.
+const STEPS: usize = 1_000 * SLICE;
+const COSTLY: &str = "ERR the pattern takes too many steps with these keys: make it shorter";
+
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
 ///
 /// The cursor is a place in the walk over all records, so what is there from the beginning of the
@@ -95,13 +99,19 @@ pub(super) fn scan(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
     let names = client.settings.clone();
     Ok(Next::ask(vec![Command::Scan(scan)], move |heard| match heard.one() {
         Answer::Scanned { found, next_slot } => {
-            let keys = found
-                .iter()
-                .filter_map(|deadline| names.names.written(&deadline.queue, &deadline.key))
-                .filter(|key| is_of_type && glob::matches(&pattern, key.as_bytes()))
-                .map(|key| Reply::Bulk(key.into_bytes()));
+            let (mut keys, mut steps) = (Vec::new(), STEPS);
+            for deadline in found.iter().filter(|_| is_of_type) {
+                let Some(key) = names.names.written(&deadline.queue, &deadline.key) else {
+                    continue;
+                };
+                match glob::matches_within(&pattern, key.as_bytes(), &mut steps) {
+                    Some(true) => keys.push(Reply::Bulk(key.into_bytes())),
+                    Some(false) => {}
+                    None => return Reply::Error(COSTLY.to_owned()),
+                }
+            }
             let cursor = next_slot.unwrap_or(0).to_string();
-            Reply::List(vec![Reply::text(&cursor), Reply::List(keys.collect())])
+            Reply::List(vec![Reply::text(&cursor), Reply::List(keys)])
         }
         Answer::Refused(refusal) => refused(&refusal),
         other => unreachable!("a scan was answered with {other:?}"),
