@@ -5,6 +5,7 @@ Garbage, requests that never end, readers that never read, more clients than the
 memory of the server stays bounded all the while, and whoever behaves is served.
 """
 
+import itertools
 import random
 import resource
 import socket
@@ -21,7 +22,7 @@ CUT = 150.0
 
 
 def main():
-    with Suite("redis_hostile", floor=250) as suite:
+    with Suite("redis_hostile", floor=300) as suite:
         files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         clients = min(10_000, (most - 1_000) // 4)
@@ -32,6 +33,9 @@ def main():
         )
         garbage(suite, server)
         places(suite, server, clients)
+        greed(suite, server)
+        leftovers(suite, server)
+        echoes(suite, server)
         hang_ups(suite, server)
         # What takes as long as the server's patience runs side by side.
         together(suite, server)
@@ -134,6 +138,108 @@ def places(suite, server, clients):
     serves(suite, server, "after the crowd")
 
 
+def worst(server, work):
+    """The most that the server holds beyond what it did before, while this is done, in bytes."""
+    before = memory(server)
+    peak, over = [before], threading.Event()
+
+    def watch():
+        while not over.wait(0.02):
+            peak.append(memory(server))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        work()
+    finally:
+        over.set()
+        watching.join()
+    return max(peak) - before
+
+
+def greed(suite, server):
+    """Small requests with large answers, by the thousand, of clients that read nothing."""
+    with Resp(server.redis) as sets:
+        for start in range(0, 20_000, 4_000):
+            keys = [f"greed:{'k' * 300}{number}" for number in range(start, start + 4_000)]
+            answers = sets.many([("SET", key, "x", "EX", 3600) for key in keys])
+            suite.equal(answers.count("OK"), 4_000, "all are set")
+        suite.equal(sets.call("SET", "wide:1", "x" * 65_536, "EX", 3600), "OK", "a large one")
+    for name, first, line in (
+        ("SCAN", b"", b"SCAN 0\r\n"),
+        ("COMMAND", b"DBSIZE\r\n", b"COMMAND\r\n"),
+        ("INFO", b"", b"INFO\r\n"),
+        ("DULY.STATS", b"", b"DULY.STATS\r\n"),
+        ("GET", b"", b"GET wide:1\r\n"),
+        ("DULY.GET", b"", b"DULY.GET wide 1\r\n"),
+        ("SET GET", b"", b"SET wide:2 x EX 60 GET\r\nGET wide:1\r\n"),
+    ):
+        clients = [Resp(server.redis, receive_buffer=4096) for _ in range(10)]
+
+        def ask():
+            for client in clients:
+                client.socket.setblocking(False)
+                try:
+                    client.socket.send(first + line * 20_000)
+                except BlockingIOError:
+                    pass
+            for _ in range(8):
+                time.sleep(0.25)
+                serves(suite, server, f"while {name} is asked")
+
+        took = worst(server, ask)
+        print(f"10 clients that ask {name} take {took / MIB:.0f} MiB")
+        suite.check(took < 128 * MIB, f"{name}: the server grew by {took // MIB} MiB")
+        for client in clients:
+            client.close()
+
+
+def leftovers(suite, server):
+    """Clients that have sent a long request and then half of the next: it is not kept for them."""
+    word = "x" * (1 << 20)
+    clients = []
+
+    def ask():
+        for _ in range(12):
+            client = Resp(server.redis)
+            try:
+                client.call("MGET", *[word] * 15)
+                suite.check(False, "no key is so long")
+            except Wrong as error:
+                suite.equal(str(error), "ERR a key has 1 to 512 bytes", "it is refused")
+            client.socket.sendall(b"*")
+            clients.append(client)
+        # What is asked afterwards is asked of a server that has dealt with them.
+        serves(suite, server, "after long requests")
+
+    before = memory(server)
+    worst(server, ask)
+    kept = memory(server) - before
+    print(f"12 clients in the middle of a request after a long one take {kept / MIB:.0f} MiB")
+    suite.check(kept < 96 * MIB, f"the server keeps {kept // MIB} MiB")
+    for client in clients:
+        client.close()
+
+
+def echoes(suite, server):
+    """A subscriber that makes a thousand messages of each lapse, and reads none."""
+    with Resp(server.redis, receive_buffer=4096) as deaf, Resp(server.redis) as sets:
+        patterns = ["*" + "".join(rest) for rest in itertools.product("*?", repeat=10)]
+        deaf.send("PSUBSCRIBE", *patterns[:900])
+        deaf.answer()
+
+        def lapse():
+            answers = sets.many([("PSETEX", f"echo:{'x' * 400}{n}", 1, "x") for n in range(3_000)])
+            suite.equal(answers.count("OK"), 3_000, "all are set")
+            for _ in range(8):
+                time.sleep(0.25)
+                serves(suite, server, "while nobody listens")
+
+        took = worst(server, lapse)
+        print(f"a subscriber that multiplies takes {took / MIB:.0f} MiB")
+        suite.check(took < 96 * MIB, f"the server grew by {took // MIB} MiB")
+
+
 def together(suite, server):
     """Those that the server lets go of only when its patience is at an end."""
     before = memory(server)
@@ -182,8 +288,8 @@ def half_requests(server):
             client.socket.sendall(beginning)
             halves.append(client)
     long = request("DEL", *(f"long:{n}:{'x' * 200}" for n in range(60_000)))
-    # There are places for four of these at once; the others wait for one.
-    for _ in range(6):
+    # There are places for eight of these at once; the others wait for one.
+    for _ in range(10):
         client = Resp(server.redis)
         client.socket.setblocking(False)
         try:

@@ -15,6 +15,7 @@
 //! key may be set is decided by the engine, and a refusal is worded in one place, `refusal`.
 
 mod commands;
+mod cost;
 mod glob;
 mod name;
 mod number;

@@ -7,7 +7,8 @@
 //! has been answered.
 //!
 //! It never blocks, never reads a clock and never grows beyond what its limits say: while
-//! something is being asked, nothing more is begun.
+//! something is being asked, nothing more is begun; what is asked together has one [`cost`]; and
+//! replies are made as the client takes them, so that a value is in memory only when it is told.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,16 +23,16 @@ use duly_engine::time::{Span, Time};
 
 use crate::Settings;
 use crate::commands::{self, Client, Next, Shown, Then};
+use crate::cost;
 use crate::reading::{Broken, Requests};
 use crate::refusal::refused;
 use crate::reply::Reply;
 
-/// Commands asked at once, about: more would make others wait longer than a pipeline gains.
-const GATHERED: usize = 4_096;
-/// Payloads asked for at once: each may be the longest there is, and all are in memory together.
-const READ: usize = 64;
-/// Bytes said after which the socket has to take some before more is asked.
-const SAID: usize = 1 << 20;
+/// Bytes said after which the client has to take some before more is told or asked.
+const SAID: usize = 256 << 10;
+/// Bytes of values in one reply. More is refused: there is as much memory in a long reply as in a long
+/// request.
+const SHOWN: usize = 16 << 20;
 
 /// What is to be done next.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub enum Todo {
     Send,
     /// Ask the engine and come back with [`Session::answered`].
     Ask(Vec<Command>),
+    /// Make replies of the answers with [`Session::tell`].
+    Tell,
     /// Send what was said, lease, wait if there is nothing, and come back with [`Session::leased`].
     Lease(Wait),
     /// Send what was said, list, and come back with [`Session::listed`].
@@ -93,8 +96,25 @@ enum Waiting {
 
 /// A request that has no reply yet, or whose reply has to wait for those before it.
 enum Turn {
-    Said(Reply),
-    Asked { commands: usize, then: Then },
+    /// Its bytes.
+    Said(Vec<u8>),
+    Asked {
+        commands: usize,
+        then: Then,
+    },
+}
+
+/// A request that was begun, and what it asks.
+struct Begun {
+    commands: Vec<Command>,
+    then: Then,
+    again: bool,
+}
+
+/// What the engine has said of a question.
+struct Told {
+    answers: vec::IntoIter<Answer>,
+    now: Time,
 }
 
 /// One client's conversation.
@@ -102,8 +122,17 @@ pub struct Session {
     requests: Requests,
     client: Client,
     line: VecDeque<Turn>,
+    /// A request that was begun, and costs too much to be asked with those before it.
+    next: Option<Begun>,
     /// What the last request in the line has to ask before others are begun.
     more: Vec<Command>,
+    /// What is left of a question that is asked in slices.
+    rest: Vec<Command>,
+    /// Answers to the slices before.
+    answers: Vec<Answer>,
+    is_large: bool,
+    /// Answers that are not told yet.
+    told: Option<Told>,
     /// What a wait is for.
     waiting: Option<Waiting>,
     said: Vec<u8>,
@@ -117,7 +146,12 @@ impl Session {
             requests: Requests::default(),
             client: Client::new(settings, number),
             line: VecDeque::new(),
+            next: None,
             more: Vec::new(),
+            rest: Vec::new(),
+            answers: Vec::new(),
+            is_large: false,
+            told: None,
             waiting: None,
             said: Vec::new(),
             is_over: false,
@@ -151,83 +185,140 @@ impl Session {
         self.client.ears.listens()
     }
 
+    /// Has a request been asked about that has no reply yet? Whoever ends the conversation now leaves
+    /// the client without knowing what it did.
+    pub fn is_under_way(&self) -> bool {
+        !self.line.is_empty()
+    }
+
     /// What is to be done next.
     pub fn todo(&mut self) -> Todo {
         assert!(self.waiting.is_none(), "what is waited for comes back first");
+        if self.told.is_some() {
+            return if self.said.len() < SAID { Todo::Tell } else { Todo::Send };
+        }
+        if !self.rest.is_empty() {
+            let rest = std::mem::take(&mut self.rest);
+            return self.ask(rest);
+        }
         if !self.more.is_empty() {
-            return Todo::Ask(std::mem::take(&mut self.more));
+            let more = std::mem::take(&mut self.more);
+            return self.ask(more);
         }
         assert!(self.line.is_empty(), "what was asked comes back first");
-        let (mut commands, mut read) = (Vec::new(), 0);
-        while !self.is_over && commands.len() < GATHERED && read < READ && self.said.len() < SAID {
-            let words = match self.requests.next() {
-                Ok(Some(words)) => words,
-                Ok(None) => break,
-                Err(Broken(why)) => {
-                    self.is_over = true;
-                    self.say(Reply::Error(format!("ERR {why}")));
-                    break;
-                }
+        let (mut commands, mut cost) = (Vec::new(), 0);
+        while !self.is_over && cost < cost::MOST && self.said.len() < SAID {
+            let next = match self.next.take() {
+                Some(begun) => begun,
+                None => match self.begin(&mut cost) {
+                    Some(Next::Ask { commands, then, again }) => Begun { commands, then, again },
+                    Some(Next::Wait(wait, then)) => {
+                        self.waiting = Some(Waiting::Lease(then));
+                        return Todo::Lease(wait);
+                    }
+                    Some(Next::List(listing, shown)) => {
+                        self.waiting = Some(Waiting::List(shown));
+                        return Todo::List(listing);
+                    }
+                    Some(_) => continue,
+                    None => break,
+                },
             };
-            if commands::runs_alone(&words) && !self.line.is_empty() {
-                self.requests.put_back();
+            let its = cost::of(&next.commands);
+            if !self.line.is_empty() && cost + its > cost::MOST {
+                self.next = Some(next);
                 break;
             }
-            match commands::begin(&words, &mut self.client) {
-                Next::Say(reply) => self.say(reply),
-                Next::Ask { commands: asked, then, again } => {
-                    self.line.push_back(Turn::Asked { commands: asked.len(), then });
-                    read += asked.iter().filter(|it| matches!(it, Command::Get(_))).count();
-                    commands.extend(asked);
-                    if again {
-                        break;
-                    }
-                }
-                Next::Wait(wait, then) => {
-                    self.waiting = Some(Waiting::Lease(then));
-                    return Todo::Lease(wait);
-                }
-                Next::List(listing, shown) => {
-                    self.waiting = Some(Waiting::List(shown));
-                    return Todo::List(listing);
-                }
-                Next::Leave(reply) => {
-                    self.is_over = true;
-                    self.say_if(reply);
-                }
+            cost += its;
+            self.line.push_back(Turn::Asked { commands: next.commands.len(), then: next.then });
+            commands.extend(next.commands);
+            if next.again {
+                break;
             }
         }
         match (commands.is_empty(), self.is_over) {
-            (false, _) => Todo::Ask(commands),
+            (false, _) => self.ask(commands),
             (true, true) => Todo::Close,
             (true, false) if self.said.len() >= SAID => Todo::Send,
             (true, false) => Todo::Read,
         }
     }
 
+    /// Begins the next request; none if there is none that may be begun now. What is said at once is
+    /// said or stands in the line, at its cost.
+    fn begin(&mut self, cost: &mut usize) -> Option<Next> {
+        let words = match self.requests.next() {
+            Ok(words) => words?,
+            Err(Broken(why)) => {
+                self.is_over = true;
+                *cost += self.say(&Reply::Error(format!("ERR {why}")));
+                return None;
+            }
+        };
+        if commands::runs_alone(&words) && !self.line.is_empty() {
+            self.requests.put_back();
+            return None;
+        }
+        let next = commands::begin(&words, &mut self.client);
+        match &next {
+            Next::Say(reply) => *cost += self.say(reply),
+            Next::Leave(reply) => {
+                self.is_over = true;
+                *cost += reply.as_ref().map_or(0, |reply| self.say(reply));
+            }
+            Next::Ask { .. } | Next::Wait(..) | Next::List(..) => {}
+        }
+        Some(next)
+    }
+
+    /// Asks a slice of this: what one client asks at once lets others come between.
+    fn ask(&mut self, mut commands: Vec<Command>) -> Todo {
+        self.is_large = !self.answers.is_empty() || cost::of(&commands) > cost::MOST;
+        self.rest = commands.split_off(commands.len().min(cost::MOST));
+        Todo::Ask(commands)
+    }
+
+    /// Is what was asked last more than what may be asked together? A server takes few of these at a
+    /// time: one request may be answered with as much as thousands of others.
+    pub fn is_large(&self) -> bool {
+        self.is_large
+    }
+
     /// What came of the commands of the last [`Todo::Ask`], in their order, and what time it is.
-    /// Payloads may still be in the journal: those that the client is shown are fetched.
-    pub fn answered(
-        &mut self,
-        answers: Vec<Answer>,
-        now: Time,
-        fetch: &mut dyn FnMut(&mut PayloadAt),
-    ) {
-        let mut answers = answers.into_iter();
+    /// Payloads may still be in the journal.
+    pub fn answered(&mut self, answers: Vec<Answer>, now: Time) {
+        // No command that is asked in slices shows payloads: they need not be kept for it.
+        self.answers.extend(answers);
+        if self.rest.is_empty() {
+            let answers = std::mem::take(&mut self.answers).into_iter();
+            self.told = Some(Told { answers, now });
+        }
+    }
+
+    /// Makes replies of answers, as many as may be said before the client takes some. The payloads
+    /// that it is shown are fetched.
+    pub fn tell(&mut self, fetch: &mut dyn FnMut(&mut PayloadAt)) {
+        let Some(Told { mut answers, now }) = self.told.take() else { return };
         // Who asks again is the last in the line, and waits for what comes of it.
-        while self.more.is_empty()
-            && let Some(turn) = self.line.pop_front()
-        {
-            match turn {
-                Turn::Said(reply) => reply.write(self.client.version, &mut self.said),
-                Turn::Asked { commands, then } => {
+        while self.more.is_empty() {
+            if self.said.len() >= SAID && !self.line.is_empty() {
+                self.told = Some(Told { answers, now });
+                return;
+            }
+            match self.line.pop_front() {
+                Some(Turn::Said(bytes)) => self.said.extend_from_slice(&bytes),
+                Some(Turn::Asked { commands, then }) => {
                     let answers = answers.by_ref().take(commands);
-                    let mut heard = Heard { answers, now, fetch: &mut *fetch };
-                    let next = then(&mut heard);
+                    let mut heard = Heard { answers, now, fetch: &mut *fetch, shown: 0 };
+                    let mut next = then(&mut heard);
+                    if heard.shown > SHOWN {
+                        next = Next::Say(Reply::Error(TOO_LONG.to_owned()));
+                    }
                     // A refusal may have been enough to know the reply.
                     heard.for_each(drop);
                     self.go_on(next);
                 }
+                None => break,
             }
         }
         assert!(answers.next().is_none(), "there are as many answers as commands");
@@ -242,7 +333,7 @@ impl Session {
         let mut answers = vec![answer].into_iter();
         let mut fetch = |_: &mut PayloadAt| {};
         let answers = answers.by_ref().take(1);
-        let next = then(&mut Heard { answers, now, fetch: &mut fetch });
+        let next = then(&mut Heard { answers, now, fetch: &mut fetch, shown: 0 });
         self.go_on(next);
     }
 
@@ -270,29 +361,28 @@ impl Session {
     }
 
     /// Tells a client that listens what has happened.
-    pub fn hear(&mut self, announcements: &[Announcement]) {
-        for announcement in announcements {
-            let names = &self.client.settings.names;
-            for push in self.client.ears.hear(announcement, names) {
-                push.write(self.client.version, &mut self.said);
-            }
+    pub fn hear(&mut self, announcement: &Announcement) {
+        let names = &self.client.settings.names;
+        for push in self.client.ears.hear(announcement, names) {
+            push.write(self.client.version, &mut self.said);
         }
     }
 
-    fn say(&mut self, reply: Reply) {
+    /// Says it in its turn; what it costs.
+    fn say(&mut self, reply: &Reply) -> usize {
         if self.line.is_empty() {
             reply.write(self.client.version, &mut self.said);
-        } else {
-            self.line.push_back(Turn::Said(reply));
+            return 0;
         }
-    }
-
-    fn say_if(&mut self, reply: Option<Reply>) {
-        if let Some(reply) = reply {
-            self.say(reply);
-        }
+        let mut bytes = Vec::new();
+        reply.write(self.client.version, &mut bytes);
+        let cost = cost::of_said(&bytes);
+        self.line.push_back(Turn::Said(bytes));
+        cost
     }
 }
+
+const TOO_LONG: &str = "ERR the values are longer than 16 MiB together: ask for fewer at once";
 
 /// What the engine answered to one request.
 pub(crate) struct Heard<'a> {
@@ -300,6 +390,8 @@ pub(crate) struct Heard<'a> {
     fetch: &'a mut dyn FnMut(&mut PayloadAt),
     /// What time it is.
     pub(crate) now: Time,
+    /// Bytes of payloads.
+    shown: usize,
 }
 
 impl Heard<'_> {
@@ -311,7 +403,17 @@ impl Heard<'_> {
     /// The next answer, with the payloads that the client is shown.
     pub(crate) fn shown(&mut self) -> Answer {
         let mut answer = self.one();
-        answer.payloads_mut().into_iter().for_each(&mut *self.fetch);
+        for payload in answer.payloads_mut() {
+            self.shown += match payload {
+                PayloadAt::Stored(stored) => stored.bytes as usize,
+                PayloadAt::Here(payload) => payload.bytes.len(),
+                PayloadAt::None | PayloadAt::Gone => 0,
+            };
+            if self.shown > SHOWN {
+                *payload = PayloadAt::Gone;
+            }
+            (self.fetch)(payload);
+        }
         answer
     }
 }

@@ -4,6 +4,7 @@
 //! is set by hand, so that what is asked is also answered. What a client is to see stands in
 //! conversations in plain text, and however its bytes are cut, it must see the same.
 
+mod costs;
 mod cutting;
 mod limits;
 mod race;

@@ -80,7 +80,9 @@ impl World {
         let announced = self.finish(&mut answers);
         for (name, client) in &mut self.clients {
             if client.listens() {
-                client.hear(&announced);
+                for announcement in &announced {
+                    client.hear(announcement);
+                }
                 let said = std::mem::take(client.said());
                 self.seen.extend(show::said(name, &said));
             }
@@ -146,8 +148,13 @@ impl World {
                     self.seen.push(format!("… {}", show::command(&command)));
                     self.decide(vec![command]);
                 }
+                client.answered(answers, self.now);
                 let journal = &self.journal;
-                client.answered(answers, self.now, &mut |payload| read(journal, payload));
+                client.tell(&mut |payload| read(journal, payload));
+            }
+            Todo::Tell => {
+                let journal = &self.journal;
+                client.tell(&mut |payload| read(journal, payload));
             }
             Todo::Lease(wait) => {
                 let Wait { queue, max, span, wait } = wait;

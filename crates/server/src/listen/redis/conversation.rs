@@ -7,22 +7,25 @@
 //!
 //! The stream is any: a port's, a Unix socket's, one in TLS.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use duly_engine::announce::Announcement;
 use duly_engine::deadline::PayloadAt;
 use duly_engine::id::Seq;
 use duly_engine::time::Span;
 use duly_wire::{Listing, Page, Session, Todo};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Room;
 use super::patience::Patience;
 use super::socket::{AHEAD, Socket};
-use crate::handle::Stopped;
+use crate::handle::{Pins, Stopped};
 use crate::listen::stopped;
 use crate::metrics::Cut;
 
@@ -30,6 +33,17 @@ use crate::metrics::Cut;
 const UNTAKEN: usize = 64 << 10;
 /// How long a client may take to take its last answer, and to see that it was the last.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Bytes taken that count as progress, if something is left.
+const PROGRESS: usize = 256 << 10;
+/// How long a client may take to take what it was answered to one question: the journal keeps it
+/// until then.
+const TELLING: Duration = Duration::from_mins(5);
+/// How long the rest of a long request may take, so that others get their turn, and how long these
+/// wait for it.
+const LONG: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
+/// How often a request may still ask after its client has said that it says no more: that may be the
+/// end of a script, which waits for replies, or of the client.
+const LAST_QUESTIONS: u32 = 64;
 
 /// Why a conversation is over.
 #[derive(Debug)]
@@ -56,6 +70,8 @@ impl From<Stopped> for Over {
 struct Hearing {
     heard: Seq,
     news: watch::Receiver<Seq>,
+    /// What it has not been told yet of what was read.
+    page: VecDeque<Announcement>,
 }
 
 /// One client.
@@ -66,8 +82,16 @@ pub(super) struct Conversation<S> {
     room: Room,
     hearing: Option<Hearing>,
     patience: Patience,
-    /// Held while a request is read that is longer than what is read ahead.
-    long: Option<OwnedSemaphorePermit>,
+    /// Held while a request is read that is longer than what is read ahead, and until when it may be.
+    long: Option<(OwnedSemaphorePermit, Instant)>,
+    /// Held while a large question is asked.
+    large: Option<OwnedSemaphorePermit>,
+    /// What keeps the payloads of answers that are not told yet, and how long it does.
+    telling: Option<(Pins, Instant)>,
+    /// Bytes taken since the last progress.
+    taken: usize,
+    /// Questions asked for a request that was begun before the client had ended.
+    last_questions: u32,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
@@ -75,7 +99,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     pub(super) fn new(stream: S, session: Session, number: u64, room: Room) -> Conversation<S> {
         let socket = Socket::new(stream, room.figures.clone());
         let patience = Patience::new(room.idle);
-        Conversation { socket, session, number, room, hearing: None, patience, long: None }
+        Conversation {
+            socket,
+            session,
+            number,
+            room,
+            hearing: None,
+            patience,
+            long: None,
+            large: None,
+            telling: None,
+            taken: 0,
+            last_questions: 0,
+        }
     }
 
     /// Talks until it is over.
@@ -97,15 +133,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 );
             }
             // Who does not take it now sees that it is cut off.
-            Over::Stopping => drop(tokio::time::timeout(LAST_WORDS, self.send()).await),
-            Over::Said => drop(tokio::time::timeout(LAST_WORDS, self.part()).await),
+            Over::Stopping => drop(timeout(LAST_WORDS, self.send()).await),
+            Over::Said => drop(timeout(LAST_WORDS, self.part()).await),
         }
     }
 
     /// Does the next thing that is to be done.
     async fn go_on(&mut self) -> Result<(), Over> {
-        if *self.room.stopping.borrow() {
+        if *self.room.stopping.borrow() && !self.session.is_under_way() {
             return Err(Over::Stopping);
+        }
+        if self.session.is_under_way() && self.socket.has_ended {
+            self.last_questions += 1;
+            if self.last_questions > LAST_QUESTIONS {
+                return Err(Over::Left);
+            }
         }
         let todo = self.session.todo();
         self.listen();
@@ -122,10 +164,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             Todo::Read => self.read().await,
             Todo::Send => self.send().await,
             Todo::Ask(commands) => {
+                self.telling = None;
+                if !self.session.is_large() {
+                    self.large = None;
+                } else if self.large.is_none() {
+                    let places = Arc::clone(&self.room.large);
+                    let place = self.meanwhile(async move { places.acquire_owned().await }).await?;
+                    self.large = Some(place.expect("nobody closes it"));
+                }
                 let handle = self.room.handle.clone();
                 let reply = self.meanwhile(handle.ask_unfetched(commands)).await??;
-                let mut fetch = |payload: &mut PayloadAt| reply.pins.fetch(payload);
-                self.session.answered(reply.answers, handle.now(), &mut fetch);
+                self.session.answered(reply.answers, handle.now());
+                self.telling = Some((reply.pins, Instant::now() + TELLING));
+                Ok(())
+            }
+            Todo::Tell => {
+                let (pins, until) = self.telling.as_ref().expect("what is told was answered");
+                if Instant::now() > *until {
+                    return Err(Over::Cut(Cut::Slow));
+                }
+                self.session.tell(&mut |payload: &mut PayloadAt| pins.fetch(payload));
+                if !self.session.is_under_way() {
+                    (self.telling, self.large) = (None, None);
+                }
                 Ok(())
             }
             Todo::Lease(wait) => {
@@ -171,7 +232,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     fn listen(&mut self) {
         if self.session.listens() != self.hearing.is_some() {
             let events = self.room.handle.events();
-            let begun = || Hearing { news: events.news(), heard: events.last() };
+            let page = VecDeque::new();
+            let begun = || Hearing { news: events.news(), heard: events.last(), page };
             self.hearing = self.session.listens().then(begun);
         }
     }
@@ -181,15 +243,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let before = self.session.unread();
         if before >= AHEAD && self.long.is_none() {
             let places = Arc::clone(&self.room.long);
-            let place = self.meanwhile(async move { places.acquire_owned().await }).await?;
-            self.long = Some(place.expect("nobody closes it"));
+            let place = async move { timeout(LONG.1, places.acquire_owned()).await };
+            let place = self.meanwhile(place).await?.map_err(|_| Over::Cut(Cut::Unfinished))?;
+            self.long = Some((place.expect("nobody closes it"), Instant::now() + LONG.0));
         }
+        let until = self.long.as_ref().map(|(_, until)| *until);
         while self.session.unread() == before {
             if self.socket.has_ended {
                 self.send().await?;
                 return Err(Over::Left);
             }
-            self.step(true).await?;
+            match until {
+                Some(until) => timeout_at(until, self.step(true))
+                    .await
+                    .map_err(|_| Over::Cut(Cut::Unfinished))??,
+                None => self.step(true).await?,
+            }
         }
         Ok(())
     }
@@ -255,9 +324,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         tokio::select! {
             biased;
             moved = socket.exchange(session, wants_to_read) => {
-                let has_written = moved.map_err(Over::Broken)?;
-                if has_written {
+                // Whoever takes a byte now and then does not hold the rest for ever.
+                self.taken += moved.map_err(Over::Broken)?;
+                let has_all = self.taken > 0 && self.socket.untaken(&mut self.session) == 0;
+                if has_all || self.taken >= PROGRESS {
                     self.patience.renew();
+                    self.taken = 0;
                 }
                 return Ok(());
             }
@@ -268,16 +340,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         self.hear()
     }
 
-    /// Tells what has happened. Who has fallen behind what is kept is cut off: it was told nothing
-    /// that is not so, and will come back.
+    /// Tells what has happened, as much as may wait to be taken. Who has fallen behind what is kept is
+    /// cut off: it was told nothing that is not so, and will come back.
     fn hear(&mut self) -> Result<(), Over> {
         let Some(hearing) = &mut self.hearing else { return Ok(()) };
         hearing.news.borrow_and_update();
-        let events = self.room.handle.events();
-        let page = events.read(hearing.heard).map_err(|_| Over::Cut(Cut::Slow))?;
-        self.session.hear(&page.announcements);
-        hearing.heard = page.up_to;
-        if page.more {
+        if hearing.page.is_empty() {
+            let events = self.room.handle.events();
+            let page = events.read(hearing.heard).map_err(|_| Over::Cut(Cut::Slow))?;
+            hearing.heard = page.up_to;
+            hearing.page = page.announcements.into();
+            if page.more {
+                hearing.news.mark_changed();
+            }
+        }
+        while self.socket.untaken(&mut self.session) < UNTAKEN
+            && let Some(announcement) = hearing.page.pop_front()
+        {
+            self.session.hear(&announcement);
+        }
+        if !hearing.page.is_empty() {
             hearing.news.mark_changed();
         }
         Ok(())

@@ -29,8 +29,10 @@ use crate::handle::Handle;
 use crate::metrics::RedisFigures;
 use crate::units::{self, BadUnit};
 
-/// Clients that may be in the middle of a long request, or of a long list, at once: each may be many MiB.
-const LONG_REQUESTS: usize = 4;
+/// Clients that may be in the middle of a long request, or of a long list, at once: each may be 16 MiB.
+const LONG_REQUESTS: usize = 8;
+/// Large questions that may be asked at once: the answers of each may be tens of MiB.
+const LARGE_QUESTIONS: usize = 8;
 
 /// What every conversation has at hand.
 #[derive(Clone)]
@@ -44,6 +46,8 @@ struct Room {
     places: Arc<Semaphore>,
     /// Places for those whose request is longer than what is read ahead, and for those who list.
     long: Arc<Semaphore>,
+    /// Places for those who ask about thousands of records in one request.
+    large: Arc<Semaphore>,
     /// The number of the next client.
     next: Arc<AtomicU64>,
     /// Turns true when the server stops: conversations end then.
@@ -67,6 +71,7 @@ pub async fn serve(
         idle: redis.idle,
         places: Arc::new(Semaphore::new(clients as usize)),
         long: Arc::new(Semaphore::new(LONG_REQUESTS)),
+        large: Arc::new(Semaphore::new(LARGE_QUESTIONS)),
         next: Arc::new(AtomicU64::new(1)),
         stopping,
     };

@@ -41,22 +41,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         session.said().len() - self.taken
     }
 
-    /// Waits until some bytes could be moved, and moves all that can be; were any written? Bytes
+    /// Waits until some bytes could be moved, and moves all that can be; how many were written? Bytes
     /// are read up to what may wait; at least some if they are wanted.
     pub(super) async fn exchange(
         &mut self,
         session: &mut Session,
         wants_to_read: bool,
-    ) -> io::Result<bool> {
+    ) -> io::Result<usize> {
         std::future::poll_fn(|context| {
-            let has_written = self.write(session.said(), context)?;
+            let written = self.write(session.said(), context)?;
             let has_read = self.read(session, wants_to_read, context)?;
-            if has_written || has_read { Poll::Ready(Ok(has_written)) } else { Poll::Pending }
+            if written > 0 || has_read { Poll::Ready(Ok(written)) } else { Poll::Pending }
         })
         .await
     }
 
-    fn write(&mut self, said: &mut Vec<u8>, context: &mut Context<'_>) -> io::Result<bool> {
+    fn write(&mut self, said: &mut Vec<u8>, context: &mut Context<'_>) -> io::Result<usize> {
         let before = self.taken;
         while self.taken < said.len() {
             match Pin::new(&mut self.stream).poll_write(context, &said[self.taken..]) {
@@ -76,13 +76,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.taken = 0;
         }
         if written == 0 {
-            return Ok(false);
+            return Ok(0);
         }
         self.figures.sent(written);
         // TLS keeps what was written until it is told to let go of it.
         match Pin::new(&mut self.stream).poll_flush(context) {
             Poll::Ready(Err(error)) => Err(error),
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(true),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(written),
         }
     }
 

@@ -192,7 +192,9 @@ impl Talk {
         // Heard at the end: between replies it may come anywhere.
         let announced: Vec<_> = announce::read(&talk.announced).collect();
         if talk.session.listens() {
-            talk.session.hear(&announced);
+            for announcement in &announced {
+                talk.session.hear(announcement);
+            }
             talk.said.append(talk.session.said());
         }
         talk
@@ -204,9 +206,11 @@ impl Talk {
                 Todo::Ask(commands) => {
                     self.asked.extend_from_slice(&commands);
                     let answers = self.decide(commands);
+                    self.session.answered(answers, NOON);
+                }
+                Todo::Tell => {
                     let journal = &self.journal;
-                    let mut fetch = |payload: &mut PayloadAt| read(journal, payload);
-                    self.session.answered(answers, NOON, &mut fetch);
+                    self.session.tell(&mut |payload| read(journal, payload));
                 }
                 Todo::Lease(wait) => {
                     let lease = Command::Lease {
