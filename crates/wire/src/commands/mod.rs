@@ -163,6 +163,13 @@ fn begun(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
     if !row.count.fits(words.len()) {
         return Err(No::count(&row.name.to_ascii_lowercase()));
     }
+    if words.len() > most_words(row.name) {
+        return Err(No::err(format!(
+            "'{}' takes {} words at most",
+            row.name.to_ascii_lowercase(),
+            most_words(row.name)
+        )));
+    }
     let is_subscribed = client.version == Version::Two && client.ears.listens();
     if is_subscribed && !row.when.is_for_subscribers() {
         return Err(No::err(format!(
@@ -175,6 +182,16 @@ fn begun(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
         return Ok(Next::Say(Reply::Status("QUEUED")));
     }
     (row.begin)(words, client)
+}
+
+/// How many words a command may have: few where each may be answered with much, or be compared with
+/// much, before anybody else gets a turn.
+fn most_words(name: &str) -> usize {
+    match name {
+        "DEL" | "EXISTS" | "UNLINK" | "ZADD" | "ZMSCORE" | "ZREM" => usize::MAX,
+        "CONFIG" => 66,
+        _ => 1_026,
+    }
 }
 
 /// What is no command here. A browser that was led to this port is cut off before it does harm.

@@ -134,3 +134,17 @@ fn what_is_kept_of_a_client_is_short() {
         assert_eq!(world.seen[1], "< +PONG\\r\\n");
     }
 }
+
+#[test]
+fn what_is_answered_with_much_takes_few_words() {
+    for (line, most) in [("COMMAND DOCS", 1_026), ("CONFIG GET", 66), ("INFO", 1_026)] {
+        let mut world = World::new();
+        let words = most - line.split(' ').count();
+        world.receive("", format!("{line}{}\r\n", " set".repeat(words)).as_bytes());
+        assert!(!world.seen.iter().any(|line| line.starts_with("< -")), "{line} {words}");
+        world.seen.clear();
+        world.receive("", format!("{line}{}\r\n", " set".repeat(words + 1)).as_bytes());
+        let name = line.split(' ').next().unwrap_or_default().to_ascii_lowercase();
+        assert_eq!(world.seen, [format!("< -ERR '{name}' takes {most} words at most\\r\\n")]);
+    }
+}

@@ -184,8 +184,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                     return Err(Over::Cut(Cut::Slow));
                 }
                 self.session.tell(&mut |payload: &mut PayloadAt| pins.fetch(payload));
+                // A walk goes back to the end of those who wait for a place with each of its questions.
+                self.large = None;
                 if !self.session.is_under_way() {
-                    (self.telling, self.large) = (None, None);
+                    self.telling = None;
                 }
                 Ok(())
             }
