@@ -4,6 +4,7 @@
 //! engine decides whether it may be. Relative times stay relative until the engine stamps them with
 //! its own clock.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::deadline::{DeliveryState, Payload, State};
@@ -18,6 +19,14 @@ pub enum Command {
     Schedule(Schedule),
     /// The awaited thing happened.
     Settle(Settle),
+    /// Have it, whoever asks first and says so: settle what is pending, and end the delivery of what
+    /// has lapsed in a queue with the target `pull`, if it is in nobody's hands.
+    Claim {
+        /// Which deadline.
+        at: Address,
+        /// How what is pending is settled.
+        outcome: Outcome,
+    },
     /// Move the due time.
     Extend(Extend),
     /// Stop the clock for a bounded time; zero ends a freeze.
@@ -48,6 +57,8 @@ pub enum Command {
     Waiting {
         /// In which queue.
         queue: QueueName,
+        /// Only those that were due then.
+        due: Range<Time>,
         /// How many at most.
         limit: usize,
     },
@@ -122,7 +133,8 @@ impl Command {
             Command::Schedule(schedule) => Some(&schedule.at),
             Command::Settle(settle) => Some(&settle.at),
             Command::Extend(extend) => Some(&extend.at),
-            Command::Freeze { at, .. }
+            Command::Claim { at, .. }
+            | Command::Freeze { at, .. }
             | Command::Get(at)
             | Command::Revive(at)
             | Command::Erase(at) => Some(at),
@@ -239,6 +251,9 @@ pub enum When {
     After(Span),
     /// At an instant.
     Due(Time),
+    /// When the pending one is that it replaces, with what is left of its freeze; as by default if
+    /// there is none.
+    Kept,
 }
 
 /// What a schedule does with a deadline that is there already.
@@ -251,6 +266,9 @@ pub enum IfExists {
     Replace,
     /// Begin the next generation if it is final, else keep.
     Renew,
+    /// Begin the next generation if it is final; extend it to the new due time if it is pending and
+    /// was due so, and keep it if not. What is moved is answered as by an extend.
+    Move(IfDue),
     /// Refuse.
     Fail,
 }
@@ -275,8 +293,33 @@ pub struct Extend {
     pub at: Address,
     /// How far, and from where.
     pub by: ExtendBy,
-    /// Only if it is due then: makes a retry safe.
-    pub if_due: Option<Time>,
+    /// Only if it is due so.
+    pub if_due: Option<IfDue>,
+}
+
+/// When a deadline has to be due to be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfDue {
+    /// Then: makes a retry safe.
+    At(Time),
+    /// Whenever the move changes it.
+    Other,
+    /// Before the new time: it is only ever moved later.
+    Earlier,
+    /// After the new time: it is only ever moved ahead.
+    Later,
+}
+
+impl IfDue {
+    /// Is what is due at one time to be moved to the other?
+    pub fn holds(self, due: Time, new: Time) -> bool {
+        match self {
+            IfDue::At(at) => due == at,
+            IfDue::Other => due != new,
+            IfDue::Earlier => due < new,
+            IfDue::Later => due > new,
+        }
+    }
 }
 
 /// How far to extend.

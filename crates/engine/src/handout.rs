@@ -6,6 +6,7 @@
 //! decides at handout, the lapse is written in the same breath. The target `none` is served here
 //! too: its deliveries are done as soon as it is their turn.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::answer::Leased;
@@ -17,7 +18,7 @@ use crate::limits::{LEASE_DELIVERIES, RETRY_AFTER};
 use crate::queue::Target;
 use crate::state::index::hash_number;
 use crate::state::live::{Phase, Place};
-use crate::state::queue::Turn;
+use crate::state::queue::first_due;
 use crate::step::{Engine, Storage};
 use crate::time::{Span, Time};
 use crate::zoo::{self, Bug};
@@ -155,6 +156,19 @@ impl Engine {
         leased
     }
 
+    /// One that has lapsed and is in nobody's hands goes into a worker's, and is done. Of a dead one
+    /// that is a revival as well.
+    pub(crate) fn give_for_good(&mut self, no: QueueNo, slot: u32) {
+        let live = self.state.live(slot);
+        let (id, is_dead) = (live.id, live.phase == Phase::Dead);
+        if is_dead {
+            self.emit(Fact::Revived { queue: no, id });
+        }
+        self.hold(no, slot, self.now, false);
+        self.emit(Fact::Delivered { queue: no, id, superseded: false });
+        self.spend(no, 1);
+    }
+
     /// Writes the lease of one that was taken.
     fn hold(&mut self, no: QueueNo, slot: u32, until: Time, held_here: bool) -> Leased {
         let id = self.state.live(slot).id;
@@ -194,12 +208,12 @@ impl Engine {
         }
     }
 
-    /// The first so many that wait, whose turn is first first.
-    pub(crate) fn first_waiting(&self, no: QueueNo, most: usize) -> Vec<u32> {
+    /// The first so many that wait and were due in a range, whose turn is first first.
+    pub(crate) fn first_waiting(&self, no: QueueNo, due: &Range<Time>, most: usize) -> Vec<u32> {
         let queue = self.state.queue(no);
         let ripe = if self.may_ripen(no) { most } else { 0 };
-        let mut turns: Vec<&Turn> =
-            queue.waiting.iter().take(most).chain(queue.ripe.iter().take(ripe)).collect();
+        let mut turns = first_due(&queue.waiting, due, most);
+        turns.extend(first_due(&queue.ripe, due, ripe));
         turns.sort_unstable();
         turns.iter().take(most).map(|turn| turn.slot).collect()
     }

@@ -8,21 +8,27 @@ use crate::fact::Fact;
 use crate::limits;
 use crate::state::live::Phase;
 use crate::step::{Engine, Storage};
-use crate::time::Span;
+use crate::time::{Span, Time};
 
 impl Engine {
     pub(super) fn extend(&mut self, extend: &Extend, known: Known) -> Result<Answer, No> {
         let slot = self.pending(&extend.at, known)?;
-        let live = self.state.live(slot);
-        let (queue, id) = (live.queue, live.id);
-        if extend.if_due.is_some_and(|asked| asked != live.due) {
-            return Err(Refusal::DueChanged(self.view(slot)).into());
-        }
+        let was_due = self.state.live(slot).due;
         let due = match extend.by {
-            ExtendBy::Span(span) => live.due.plus(span),
+            ExtendBy::Span(span) => was_due.plus(span),
             ExtendBy::After(span) => self.now.plus(span),
             ExtendBy::Due(due) => due,
         };
+        if extend.if_due.is_some_and(|if_due| !if_due.holds(was_due, due)) {
+            return Err(Refusal::DueChanged(self.view(slot)).into());
+        }
+        self.move_to(slot, due)
+    }
+
+    /// Moves what is pending, if it may be due then.
+    pub(super) fn move_to(&mut self, slot: u32, due: Time) -> Result<Answer, No> {
+        let live = self.state.live(slot);
+        let (queue, id) = (live.queue, live.id);
         let latest = live.created_at.plus(self.state.queue(queue).policy.max_total);
         if due > latest && due > live.due {
             return Err(Refusal::MaxTotal { latest }.into());

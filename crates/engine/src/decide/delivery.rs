@@ -3,6 +3,7 @@
 //! A verdict counts under the lease it was made under and under no other. Repeating the verdict
 //! that was taken answers the same, so a worker that did not hear the answer may ask again.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Met, No};
@@ -14,7 +15,7 @@ use crate::id::{DeliveryId, Key, QueueName, QueueNo, Token};
 use crate::limits::{ERROR_BYTES, LEASE, LEASE_DELIVERIES};
 use crate::queue::Target;
 use crate::step::{Engine, Storage};
-use crate::time::Span;
+use crate::time::{Span, Time};
 use crate::zoo::{self, Bug};
 
 impl Engine {
@@ -41,11 +42,16 @@ impl Engine {
         Ok(Answer::Leased(leased.into_iter().collect()))
     }
 
-    pub(super) fn waiting(&mut self, queue: &QueueName, limit: usize) -> Result<Answer, No> {
+    pub(super) fn waiting(
+        &mut self,
+        queue: &QueueName,
+        due: &Range<Time>,
+        limit: usize,
+    ) -> Result<Answer, No> {
         let no = self.pull_queue(queue)?;
         // Whoever looks for work is there to do it.
         self.worker_waits(queue);
-        let shown = self.first_waiting(no, self.leasable(queue).min(limit));
+        let shown = self.first_waiting(no, due, self.leasable(queue).min(limit));
         Ok(Answer::Waiting(shown.into_iter().map(|slot| self.state.view(slot)).collect()))
     }
 

@@ -5,6 +5,7 @@
 //! lapse is written first, however long the backlog. That is the whole of "exactly one winner".
 
 mod change;
+mod claim;
 mod delivery;
 mod queues;
 mod schedule;
@@ -49,6 +50,7 @@ impl Engine {
         match command {
             Command::Schedule(schedule) => self.schedule(schedule, known),
             Command::Settle(settle) => self.settle(settle, known),
+            Command::Claim { at, outcome } => self.claim(at, outcome, known),
             Command::Extend(extend) => self.extend(&extend, known),
             Command::Freeze { at, span } => self.freeze(&at, span, known),
             Command::Get(at) => self.get(&at, known),
@@ -57,7 +59,7 @@ impl Engine {
             Command::Lease { queue, key, max, span } => {
                 self.lease_to_worker(&queue, key.as_ref(), max, span)
             }
-            Command::Waiting { queue, limit } => self.waiting(&queue, limit),
+            Command::Waiting { queue, due, limit } => self.waiting(&queue, &due, limit),
             Command::Verdict { delivery, token, verdict } => {
                 self.verdict(delivery, token, verdict, known)
             }

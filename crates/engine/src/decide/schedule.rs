@@ -3,7 +3,7 @@
 use super::change::too_late_to_change;
 use super::{Met, No};
 use crate::answer::{Answer, Known, Refusal};
-use crate::command::{DEFAULT_PRIORITY, IfExists, Schedule, Show, When};
+use crate::command::{DEFAULT_PRIORITY, IfDue, IfExists, Schedule, Show, When};
 use crate::deadline::{Deadline, PayloadAt, State};
 use crate::effect::Notice;
 use crate::fact::Fact;
@@ -23,6 +23,9 @@ struct Before {
     generation: Generation,
     is_pending: bool,
     is_final: bool,
+    due: Time,
+    frozen_until: Option<Time>,
+    frozen_for: Span,
 }
 
 impl Before {
@@ -32,6 +35,9 @@ impl Before {
             generation: live.generation,
             is_pending: live.phase == Phase::Pending,
             is_final: live.phase.is_final(),
+            due: live.due,
+            frozen_until: live.story.as_ref().map(|story| story.frozen_until),
+            frozen_for: live.story.as_ref().map_or(Span::ZERO, |story| story.frozen_for),
         }
     }
 
@@ -41,6 +47,9 @@ impl Before {
             generation: deadline.generation,
             is_pending: deadline.state == State::Pending,
             is_final: deadline.is_final(),
+            due: deadline.due,
+            frozen_until: deadline.frozen_until,
+            frozen_for: deadline.frozen_for,
         }
     }
 }
@@ -67,7 +76,12 @@ impl Engine {
                 self.born_settled(slot, no, schedule)
             }
             Met::Live(slot) => {
-                if matches!(schedule.if_exists, IfExists::Replace | IfExists::Renew) {
+                if let IfExists::Move(if_due) = schedule.if_exists
+                    && self.state.live(slot).phase == Phase::Pending
+                {
+                    return self.move_or_keep(no, slot, &schedule, if_due);
+                }
+                if !matches!(schedule.if_exists, IfExists::Keep | IfExists::Fail) {
                     // It may have lapsed in this very step: nobody's delivery is under way.
                     self.close_this(slot);
                 }
@@ -114,19 +128,51 @@ impl Engine {
             IfExists::Fail => return Err(Refusal::AlreadyExists(show(self).0).into()),
             IfExists::Renew => before.is_final,
             IfExists::Replace if before.is_final || before.is_pending => true,
-            IfExists::Replace => return Err(Refusal::DeliveryUnderWay(show(self).0).into()),
+            IfExists::Move(_) if before.is_final => true,
+            IfExists::Replace | IfExists::Move(_) => {
+                return Err(Refusal::DeliveryUnderWay(show(self).0).into());
+            }
             IfExists::Keep => false,
         };
         if next {
             return self.next_generation(no, schedule, Some(before));
         }
         let (existing, hash) = show(self);
-        Ok(Answer::Scheduled {
+        Ok(self.kept(no, &schedule, existing, hash))
+    }
+
+    /// Nothing happened: this is what is there.
+    fn kept(
+        &self,
+        no: QueueNo,
+        schedule: &Schedule,
+        existing: Box<Deadline>,
+        hash: Option<u32>,
+    ) -> Answer {
+        Answer::Scheduled {
             created: false,
-            differs: differs(&schedule, &existing, hash),
+            differs: differs(schedule, &existing, hash),
             nobody_acts: self.nobody_acts(no),
             deadline: existing,
-        })
+        }
+    }
+
+    /// It is pending already: it is moved, if it was due so.
+    fn move_or_keep(
+        &mut self,
+        no: QueueNo,
+        slot: u32,
+        schedule: &Schedule,
+        if_due: IfDue,
+    ) -> Result<Answer, No> {
+        let due = self.asked(self.state.queue(no).policy.default_delay, schedule.when)?;
+        let live = self.state.live(slot);
+        if if_due.holds(live.due, due) {
+            self.room_on_disk()?;
+            return self.move_to(slot, due);
+        }
+        let hash = live.home.hash;
+        Ok(self.kept(no, schedule, self.view(slot), Some(hash)))
     }
 
     /// A new generation begins.
@@ -136,16 +182,24 @@ impl Engine {
         schedule: Schedule,
         before: Option<Before>,
     ) -> Result<Answer, No> {
-        let due = self.due_of(self.state.queue(no).policy.default_delay, &schedule)?;
+        let replaced = before.filter(|before| before.is_pending);
+        let kept = replaced.filter(|_| schedule.when == When::Kept);
+        let due = match kept {
+            Some(before) => before.due,
+            None => self.due_of(self.state.queue(no).policy.default_delay, &schedule)?,
+        };
         let (id, generation) = match before {
             Some(before) => (before.id, before.generation.next()),
             None => (self.state.next_id, Generation::FIRST),
         };
         self.room_on_disk()?;
         self.room_for(id)?;
-        let replaces = before.is_some_and(|before| before.is_pending);
         let show = schedule.show;
-        let slot = self.write_schedule(no, id, generation, due, replaces, schedule);
+        let slot = self.write_schedule(no, id, generation, due, replaced.is_some(), schedule);
+        let frozen = kept.and_then(|before| Some((before.frozen_until?, before.frozen_for)));
+        if let Some((until, total)) = frozen.filter(|(until, _)| *until > self.now) {
+            self.emit(Fact::Frozen { queue: no, id, until, total_ms: total.millis() });
+        }
         if show == Show::Nothing {
             return Ok(Answer::Begun);
         }
@@ -199,11 +253,7 @@ impl Engine {
 
     /// When it is due, if it may be due then.
     fn due_of(&self, default_delay: Option<Span>, schedule: &Schedule) -> Result<Time, Refusal> {
-        let due = match schedule.when {
-            When::Due(due) => due,
-            When::After(span) => self.now.plus(span),
-            When::Default => self.now.plus(default_delay.ok_or(Refusal::NoDueTime)?),
-        };
+        let due = self.asked(default_delay, schedule.when)?;
         if due > self.now.plus(limits::HORIZON) {
             return Err(Refusal::DueTooFar);
         }
@@ -211,6 +261,15 @@ impl Engine {
             return Err(Refusal::DueInPast);
         }
         Ok(due)
+    }
+
+    /// When it is asked to be due.
+    fn asked(&self, default_delay: Option<Span>, when: When) -> Result<Time, Refusal> {
+        Ok(match when {
+            When::Due(due) => due,
+            When::After(span) => self.now.plus(span),
+            When::Default | When::Kept => self.now.plus(default_delay.ok_or(Refusal::NoDueTime)?),
+        })
     }
 
     pub(super) fn room_on_disk(&self) -> Result<(), Refusal> {
@@ -270,7 +329,7 @@ impl Engine {
 /// the record's own creation, so that a retried request does not differ.
 fn differs(schedule: &Schedule, existing: &Deadline, hash: Option<u32>) -> Vec<&'static str> {
     let due_differs = match schedule.when {
-        When::Default => false,
+        When::Default | When::Kept => false,
         When::After(span) => existing.due != existing.created_at.plus(span),
         When::Due(due) => existing.due != due,
     };

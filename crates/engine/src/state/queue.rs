@@ -1,6 +1,7 @@
 //! A queue at work: its policy, its counters, and who waits in it.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 
 use super::live::Phase;
 use crate::answer::{Held, QueueView, ShiftView, Totals};
@@ -30,6 +31,32 @@ impl Turn {
 
 /// Priorities looked at to find the oldest that waits: each has its own order by due time.
 const PRIORITIES_SEEN: usize = 64;
+
+/// Gaps jumped over to find those that were due in a range: there are two in each priority.
+const GAPS: usize = 2 * PRIORITIES_SEEN;
+
+/// The first so many of a line that were due in a range, in their order, as far as they stand in the
+/// first `PRIORITIES_SEEN` priorities that others stand in as well.
+pub(crate) fn first_due(line: &BTreeSet<Turn>, due: &Range<Time>, most: usize) -> Vec<Turn> {
+    let (mut found, mut gaps) = (Vec::new(), 0);
+    let mut turns = line.range(Turn::first_of(0)..);
+    while found.len() < most && gaps <= GAPS {
+        let Some(turn) = turns.next() else { break };
+        if due.contains(&turn.due) {
+            found.push(*turn);
+            continue;
+        }
+        gaps += 1;
+        let beyond = if turn.due < due.start {
+            Some(Turn { due: due.start, ..Turn::first_of(turn.priority) })
+        } else {
+            turn.priority.checked_add(1).map(Turn::first_of)
+        };
+        let Some(beyond) = beyond else { break };
+        turns = line.range(beyond..);
+    }
+    found
+}
 
 /// One queue.
 #[derive(Debug)]
@@ -279,6 +306,42 @@ mod tests {
         pace.spend(100, ms(0), 1);
         assert_eq!(pace.allowed(100, ms(3_600_000)), 5, "50 ms at 100 a second");
         assert_eq!(pace.allowed(1, ms(3_600_000)), 1);
+    }
+
+    #[test]
+    fn those_of_a_range_are_found_behind_any_number_of_others() {
+        let turn = |slot: u32| Turn {
+            priority: slot % 3,
+            due: ms(u64::from(slot)),
+            id: DeadlineId(u64::from(slot)),
+            slot,
+        };
+        let line: BTreeSet<Turn> = (0..9_000).map(turn).collect();
+        let slots = |from, to, most| {
+            let found = first_due(&line, &(ms(from)..ms(to)), most);
+            found.iter().map(|turn| turn.slot).collect::<Vec<_>>()
+        };
+        assert_eq!(slots(8_000, 8_006, 100), [8_001, 8_004, 8_002, 8_005, 8_000, 8_003]);
+        assert_eq!(slots(8_000, 8_006, 3), [8_001, 8_004, 8_002]);
+        assert_eq!(slots(0, 2, 100), [0, 1]);
+        assert_eq!(slots(0, 9_000, 9_999).len(), 9_000);
+        assert_eq!(slots(5, 5, 100), []);
+        assert_eq!(slots(6, 5, 100), []);
+        assert_eq!(slots(9_000, 10_000, 100), []);
+    }
+
+    #[test]
+    fn a_range_is_looked_for_in_so_many_priorities() {
+        let turn = |slot: u32| Turn {
+            priority: slot,
+            due: ms(u64::from(slot % 2)),
+            id: DeadlineId(u64::from(slot)),
+            slot,
+        };
+        let line: BTreeSet<Turn> = (0..1_000).map(turn).collect();
+        let found = first_due(&line, &(ms(1)..ms(2)), 1_000).len();
+        assert!((PRIORITIES_SEEN / 2..=2 * PRIORITIES_SEEN).contains(&found), "{found}");
+        assert_eq!(first_due(&line, &(ms(0)..ms(2)), 1_000).len(), 1_000);
     }
 
     #[test]

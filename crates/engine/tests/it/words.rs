@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use duly_engine::answer::Leased;
 use duly_engine::command::{
-    Address, Command, Extend, ExtendBy, Filter, IfExists, NewQueue, Scan, Schedule, Settle,
+    Address, Command, Extend, ExtendBy, Filter, IfDue, IfExists, NewQueue, Scan, Schedule, Settle,
     Verdict, When,
 };
 use duly_engine::deadline::{DeliveryState, Payload, PayloadKind, State};
@@ -148,6 +148,10 @@ pub(crate) fn command(
             remember: words.span("remember"),
             generation: words.number("generation").map(Generation),
         }),
+        "claim" => Command::Claim {
+            at: words.deadline(),
+            outcome: Outcome::new("claimed").expect("it is worded well"),
+        },
         "extend" => Command::Extend(Extend {
             at: words.deadline(),
             by: match (words.span("by"), words.span("after")) {
@@ -155,7 +159,7 @@ pub(crate) fn command(
                 (None, Some(span)) => ExtendBy::After(span),
                 _ => ExtendBy::Due(instant(words.get("to").expect("by=, after= or to="))),
             },
-            if_due: words.get("if_due").map(instant),
+            if_due: words.get("if_due").map(if_due),
         }),
         "freeze" => Command::Freeze { at: words.deadline(), span: span(words.next()) },
         "get" | "story" => Command::Get(words.deadline()),
@@ -168,7 +172,10 @@ pub(crate) fn command(
             span: words.span("for").unwrap_or(Span::from_secs(30)),
         },
         "waiting" => {
-            Command::Waiting { queue: words.queue(), limit: words.number("limit").unwrap_or(100) }
+            let from = words.get("due_from").map_or(Time::ZERO, instant);
+            let to = words.get("due_to").map_or(Time::NEVER, instant);
+            let limit = words.number("limit").unwrap_or(100);
+            Command::Waiting { queue: words.queue(), due: from..to, limit }
         }
         "verdict" => verdict(words, leased),
         "touch" => {
@@ -187,7 +194,8 @@ pub(crate) fn command(
 fn schedule(words: &mut Words<'_>) -> Schedule {
     let after = words.span("after").map(When::After);
     let due = words.get("due").map(|due| When::Due(instant(due)));
-    let when = after.or(due).unwrap_or(When::Default);
+    let by_default = if words.has("kept") { When::Kept } else { When::Default };
+    let when = after.or(due).unwrap_or(by_default);
     Schedule {
         payload: words
             .get("payload")
@@ -198,6 +206,7 @@ fn schedule(words: &mut Words<'_>) -> Schedule {
             Some("replace") => IfExists::Replace,
             Some("renew") => IfExists::Renew,
             Some("fail") => IfExists::Fail,
+            Some("move") => IfExists::Move(words.get("if_due").map_or(IfDue::Other, if_due)),
             Some(other) => panic!("if_exists={other}"),
         },
         allow_past: words.has("allow_past"),
@@ -208,6 +217,16 @@ fn schedule(words: &mut Words<'_>) -> Schedule {
             Some(other) => panic!("creates={other}"),
         },
         ..Schedule::new(words.deadline(), when)
+    }
+}
+
+/// `earlier`, `later`, `other`, or an instant.
+fn if_due(word: &str) -> IfDue {
+    match word {
+        "earlier" => IfDue::Earlier,
+        "later" => IfDue::Later,
+        "other" => IfDue::Other,
+        at => IfDue::At(instant(at)),
     }
 }
 

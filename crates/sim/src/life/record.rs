@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use duly_engine::answer::{Answer, Leased};
-use duly_engine::command::{self, Command, ExtendBy};
+use duly_engine::command::{self, Command, ExtendBy, IfDue};
 use duly_engine::id::DeadlineId;
 use duly_engine::queue::Target;
 
@@ -154,11 +154,13 @@ fn asked(command: &Command) -> Option<Asked> {
                 command::IfExists::Replace => IfExists::Replace,
                 command::IfExists::Renew => IfExists::Renew,
                 command::IfExists::Fail => IfExists::Fail,
+                command::IfExists::Move(_) => return None,
             },
             when: match schedule.when {
                 command::When::Default => When::Default,
                 command::When::After(span) => When::AfterMs(span.millis()),
                 command::When::Due(due) => When::DueMs(due.millis()),
+                command::When::Kept => return None,
             },
             over: schedule.over.map(|generation| generation.0),
         },
@@ -173,7 +175,11 @@ fn asked(command: &Command) -> Option<Asked> {
                 ExtendBy::After(span) => By::AfterMs(span.millis()),
                 ExtendBy::Due(due) => By::DueMs(due.millis()),
             },
-            if_due_ms: extend.if_due.map(duly_engine::time::Time::millis),
+            if_due_ms: match extend.if_due {
+                None => None,
+                Some(IfDue::At(due)) => Some(due.millis()),
+                Some(_) => return None,
+            },
         },
         Command::Freeze { span, .. } => Asked::Freeze { for_ms: span.millis() },
         Command::Get(_) => Asked::Get,

@@ -2,8 +2,8 @@
 
 use duly_engine::answer::Leased;
 use duly_engine::command::{
-    Address, Command, Count, Extend, ExtendBy, Filter, IfExists, Scan, Schedule, Settle, Verdict,
-    When,
+    Address, Command, Count, Extend, ExtendBy, Filter, IfDue, IfExists, Scan, Schedule, Settle,
+    Verdict, When,
 };
 use duly_engine::id::{Generation, Key, Outcome};
 use duly_engine::time::{Span, Time};
@@ -51,7 +51,7 @@ pub(super) fn command(
             settle(at, dice, None, Some(span))
         }
         Kind::Extend => {
-            let known = oracle.glance(&at).map(|glance| glance.due);
+            let known = oracle.glance(&at).map(|glance| IfDue::At(glance.due));
             let by = dice.span(Span::from_millis(1), Span::from_hours(3));
             let by = match dice.below(4) {
                 0 | 1 => ExtendBy::Span(by),
@@ -79,7 +79,7 @@ pub(super) fn command(
         }),
         Kind::Waiting => {
             let limit = usize::try_from(dice.below(8)).expect("a small number");
-            Command::Waiting { queue: at.queue, limit }
+            Command::Waiting { queue: at.queue, due: Time::ZERO..Time::NEVER, limit }
         }
         Kind::Claim => {
             let span = dice.span(Span::from_secs(1), Span::from_mins(3));

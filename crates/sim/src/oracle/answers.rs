@@ -1,7 +1,7 @@
 //! What somebody was told must have been so, at some moment between the question and the answer.
 
 use duly_engine::answer::{Answer, Leased, QueueView, Refusal, SettleResult, Totals};
-use duly_engine::command::{Command, Extend, ExtendBy, IfExists, Settle, Verdict, When};
+use duly_engine::command::{Command, Extend, ExtendBy, IfDue, IfExists, Settle, Verdict, When};
 use duly_engine::deadline::{Acted, Deadline, DeliveryState, PayloadAt, State};
 use duly_engine::id::{DeadlineId, Key, QueueName, Seq};
 use duly_engine::time::Span;
@@ -62,7 +62,7 @@ impl Oracle {
             (Command::Lease { key, max, .. }, Answer::Leased(deliveries)) => {
                 self.given(key.as_ref(), *max, deliveries, asked);
             }
-            (Command::Waiting { queue, limit }, Answer::Waiting(found)) => {
+            (Command::Waiting { queue, limit, .. }, Answer::Waiting(found)) => {
                 self.waiting(queue, *limit, found, asked);
             }
             (Command::Verdict { verdict, .. }, Answer::VerdictTaken(deadline)) => {
@@ -118,7 +118,10 @@ impl Oracle {
             ExtendBy::After(span) => {
                 self.steps_since(asked).any(|step| step.at.plus(span) == deadline.due)
             }
-            ExtendBy::Span(by) => extend.if_due.is_none_or(|had| had.plus(by) == deadline.due),
+            ExtendBy::Span(by) => match extend.if_due {
+                Some(IfDue::At(had)) => had.plus(by) == deadline.due,
+                _ => true,
+            },
         }
     }
 
@@ -185,7 +188,7 @@ impl Oracle {
             self.not_applied(schedule);
             let keeps = match schedule.if_exists {
                 IfExists::Keep => true,
-                IfExists::Renew => !deadline.is_final(),
+                IfExists::Renew | IfExists::Move(_) => !deadline.is_final(),
                 IfExists::Replace | IfExists::Fail => false,
             };
             let keeps = keeps
@@ -197,7 +200,7 @@ impl Oracle {
         let due = match schedule.when {
             When::After(span) => deadline.created_at.plus(span) == deadline.due,
             When::Due(due) => due == deadline.due,
-            When::Default => true,
+            When::Default | When::Kept => true,
         };
         let follows = schedule.over.is_none_or(|over| over.next() == deadline.generation);
         let as_asked =

@@ -1,7 +1,7 @@
 //! A refusal says why, and the reason must have been there at some moment since the question.
 
 use duly_engine::answer::Refusal;
-use duly_engine::command::{Address, Command, IfExists};
+use duly_engine::command::{Address, Command, IfDue, IfExists};
 use duly_engine::deadline::{Deadline, DeliveryState, State};
 use duly_engine::id::{DeliveryId, QueueName, Token};
 use duly_engine::queue::Target;
@@ -77,7 +77,8 @@ impl Oracle {
                 wanted.is_some_and(|wanted| wanted != deadline.generation)
             }
             Refusal::DueChanged(deadline) => {
-                matches!(command, Command::Extend(extend) if extend.if_due != Some(deadline.due))
+                matches!(command, Command::Extend(extend)
+                    if extend.if_due != Some(IfDue::At(deadline.due)))
             }
             Refusal::StillPending(deadline) => !deadline.is_final(),
             Refusal::NotDead(deadline) => {
@@ -223,7 +224,8 @@ pub(crate) fn address_of(command: &Command) -> Option<&Address> {
         Command::Schedule(schedule) => Some(&schedule.at),
         Command::Settle(settle) => Some(&settle.at),
         Command::Extend(extend) => Some(&extend.at),
-        Command::Freeze { at, .. }
+        Command::Claim { at, .. }
+        | Command::Freeze { at, .. }
         | Command::Get(at)
         | Command::Revive(at)
         | Command::Erase(at) => Some(at),

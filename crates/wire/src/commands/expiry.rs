@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use duly_engine::answer::{Answer, Refusal};
-use duly_engine::command::{Address, Command, Extend, ExtendBy};
+use duly_engine::command::{Address, Command, Extend, ExtendBy, IfDue};
 use duly_engine::time::{Span, Time};
 
 use super::strings::{address, counts, pending};
@@ -177,7 +177,7 @@ fn look_first(change: Arc<Change>) -> Next {
 
 impl Change {
     fn over(&self, if_due: Option<Time>) -> Command {
-        Command::Extend(Extend { at: self.at.clone(), by: self.by, if_due })
+        Command::Extend(Extend { at: self.at.clone(), by: self.by, if_due: if_due.map(IfDue::At) })
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use duly_engine::command::{Address, Command, ExtendBy, Filter, IfExists, Schedule, When};
-use duly_engine::deadline::{DeliveryState, PayloadKind};
+use duly_engine::command::{Address, Command, ExtendBy, Filter, IfDue, IfExists, Schedule, When};
+use duly_engine::deadline::{DeliveryState, PayloadKind, State};
 use duly_engine::id::{Key, QueueName};
 use duly_engine::time::{Span, Time};
 use duly_wire::Listing;
@@ -15,14 +15,14 @@ pub(crate) fn command(command: &Command) -> String {
     let said = match command {
         Command::Schedule(schedule) => scheduled(schedule),
         Command::Settle(settle) => format!("settle {} {}", at(&settle.at), settle.outcome),
+        Command::Claim { at: address, outcome } => format!("claim {} {outcome}", at(address)),
         Command::Extend(extend) => {
             let by = match extend.by {
                 ExtendBy::Span(span) => format!("by {span}"),
                 ExtendBy::After(span) => format!("to {span} from now"),
                 ExtendBy::Due(due) => format!("to {}", time(due)),
             };
-            let if_due = extend.if_due.map(|due| format!(" if due {}", time(due)));
-            format!("extend {} {by}{}", at(&extend.at), if_due.unwrap_or_default())
+            format!("extend {} {by}{}", at(&extend.at), extend.if_due.map_or(String::new(), if_due))
         }
         Command::Get(address) => format!("get {}", at(address)),
         Command::ListQueues => "list the queues".to_owned(),
@@ -35,7 +35,10 @@ pub(crate) fn command(command: &Command) -> String {
             let filter = filter(&count.filter);
             format!("count {}from {}{filter}", of(count.queue.as_ref()), count.from_slot)
         }
-        Command::Waiting { queue, limit } => format!("look at {limit} who wait in {queue}"),
+        Command::Waiting { queue, due, limit } => {
+            let due = span_of(due.start, due.end);
+            format!("look at {limit} who wait in {queue}{due}")
+        }
         Command::Lease { queue, key, max, span } => {
             let key = key.as_ref().map_or("", Key::as_str);
             format!("lease {max} of {queue}/{key} for {span}")
@@ -100,13 +103,18 @@ fn scheduled(schedule: &Schedule) -> String {
         When::Default => said += " by default",
         When::After(span) => write!(said, " after {span}").expect("a string takes all"),
         When::Due(due) => write!(said, " due {}", time(due)).expect("a string takes all"),
+        When::Kept => said += " due as before",
     }
     said += match schedule.if_exists {
         IfExists::Keep => ", keep",
         IfExists::Replace => ", replace",
         IfExists::Renew => ", renew",
         IfExists::Fail => ", fail",
+        IfExists::Move(_) => ", move",
     };
+    if let IfExists::Move(so) = schedule.if_exists {
+        said += &if_due(so);
+    }
     if let Some(generation) = schedule.over {
         write!(said, ", over {}", generation.0).expect("a string takes all");
     }
@@ -117,6 +125,16 @@ fn scheduled(schedule: &Schedule) -> String {
     said
 }
 
+/// When something has to be due to be moved.
+fn if_due(so: IfDue) -> String {
+    match so {
+        IfDue::At(due) => format!(" if due {}", time(due)),
+        IfDue::Other => " if due at another time".to_owned(),
+        IfDue::Earlier => " if due earlier".to_owned(),
+        IfDue::Later => " if due later".to_owned(),
+    }
+}
+
 fn of(queue: Option<&QueueName>) -> String {
     queue.map(|queue| format!("{queue} ")).unwrap_or_default()
 }
@@ -124,9 +142,14 @@ fn of(queue: Option<&QueueName>) -> String {
 /// Which records a walk is about; nothing if they are the usual ones of a key.
 fn filter(filter: &Filter) -> String {
     let (Some(from), Some(to)) = (filter.due_from, filter.due_to) else { return String::new() };
+    let which = filter.delivery.map(DeliveryState::word).or(filter.state.map(State::word));
+    let which = which.map(|which| format!(", {which}")).unwrap_or_default();
+    format!("{which}{}", span_of(from, to))
+}
+
+fn span_of(from: Time, to: Time) -> String {
     let to = if to == Time::NEVER { "ever".to_owned() } else { time(to) };
-    let which = filter.delivery.map_or("pending", DeliveryState::word);
-    format!(", {which} and due from {} to {to}", time(from))
+    format!(", due from {} to {to}", time(from))
 }
 
 fn at(address: &Address) -> String {

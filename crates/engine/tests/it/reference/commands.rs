@@ -1,9 +1,11 @@
 //! What the reference makes of each command about a deadline or a delivery.
 
+use std::ops::Range;
+
 use duly_engine::Storage;
 use duly_engine::answer::{Answer, Refusal, SettleResult};
 use duly_engine::command::{
-    Address, Command, DEFAULT_PRIORITY, Extend, ExtendBy, IfExists, Schedule, Settle, Show,
+    Address, Command, DEFAULT_PRIORITY, Extend, ExtendBy, IfDue, IfExists, Schedule, Settle, Show,
     Verdict, When,
 };
 use duly_engine::deadline::{
@@ -27,6 +29,7 @@ impl Reference {
         let answer = match command {
             Command::Schedule(schedule) => self.schedule(schedule),
             Command::Settle(settle) => self.settle(settle),
+            Command::Claim { at, outcome } => self.claim(at, outcome),
             Command::Extend(extend) => self.extend(extend),
             Command::Freeze { at, span } => self.freeze(at, *span),
             Command::Get(at) => self.get(at),
@@ -35,7 +38,7 @@ impl Reference {
             Command::Lease { queue, key, max, span } => {
                 self.lease_to_worker(queue, key.as_ref(), *max, *span)
             }
-            Command::Waiting { queue, limit } => self.look_for_work(queue, *limit),
+            Command::Waiting { queue, due, limit } => self.look_for_work(queue, due, *limit),
             Command::Verdict { delivery, token, verdict } => {
                 self.verdict(*delivery, *token, verdict)
             }
@@ -56,32 +59,18 @@ impl Reference {
         let queue = self.queue(&at.queue)?;
         let delay = self.queues[queue].policy.default_delay;
         if let Some(generation) = schedule.over {
-            let index = met.ok_or(Refusal::UnknownDeadline)?;
-            let shown = self.shown(index);
-            match shown.state {
-                _ if shown.generation != generation => {
-                    return Err(Refusal::OtherGeneration(shown));
-                }
-                State::Pending => {}
-                State::Settled => return Err(Refusal::AlreadySettled(shown)),
-                State::Lapsed => return Err(Refusal::TooLate(shown)),
-            }
+            self.is_still_pending(met.ok_or(Refusal::UnknownDeadline)?, generation)?;
         }
         if let Some(place) = self.remembered.iter().position(|kept| kept.at == *at)
             && self.remembered[place].until > self.now
         {
-            let due = self.due(schedule, delay)?;
-            self.disk()?;
-            let kept = self.remembered.remove(place);
-            let index = self.begin(queue, kept.id, Generation::FIRST, due, schedule);
-            self.settled(index, &kept.outcome);
-            return Ok(self.born(index, false));
+            return self.born_settled(place, queue, delay, schedule);
         }
         let nobody_acts = self.nobody_acts(queue);
         let (id, generation) = match met {
             None => (None, Generation::FIRST),
             Some(index) => {
-                let begins_anew = matches!(schedule.if_exists, IfExists::Replace | IfExists::Renew);
+                let begins_anew = !matches!(schedule.if_exists, IfExists::Keep | IfExists::Fail);
                 let is_nobodys = self.queues[queue].policy.target == Target::None
                     && !self.queues[queue].paused
                     && self.storage < Storage::Full;
@@ -91,11 +80,15 @@ impl Reference {
                 }
                 let existing = self.deadlines[index].clone();
                 let pending = existing.state == State::Pending;
+                if pending && let IfExists::Move(if_due) = schedule.if_exists {
+                    return self.move_or_keep(index, schedule, if_due);
+                }
                 let begins = match schedule.if_exists {
                     IfExists::Keep => false,
                     IfExists::Renew => existing.is_final(),
                     IfExists::Replace if pending || existing.is_final() => true,
-                    IfExists::Replace => {
+                    IfExists::Move(_) if existing.is_final() => true,
+                    IfExists::Replace | IfExists::Move(_) => {
                         return Err(Refusal::DeliveryUnderWay(Box::new(existing)));
                     }
                     IfExists::Fail => return Err(Refusal::AlreadyExists(Box::new(existing))),
@@ -113,7 +106,13 @@ impl Reference {
                 (Some((existing.id, pending)), Generation(existing.generation.0 + 1))
             }
         };
-        let due = self.due(schedule, delay)?;
+        let before = met.map(|index| self.deadlines[index].clone());
+        let before = before.filter(|_| id.is_some_and(|(_, pending)| pending));
+        let before = before.filter(|_| schedule.when == When::Kept);
+        let due = match &before {
+            Some(before) => before.due,
+            None => self.due(schedule, delay)?,
+        };
         self.disk()?;
         let id = match id {
             Some((id, replaced)) => {
@@ -123,6 +122,9 @@ impl Reference {
             None => self.next_id(),
         };
         let index = self.begin(queue, id, generation, due, schedule);
+        if let Some(before) = before {
+            self.freeze_as_before(index, &before);
+        }
         Ok(match schedule.show {
             Show::Nothing => Answer::Begun,
             Show::Record => self.born(index, nobody_acts),
@@ -135,11 +137,46 @@ impl Reference {
         Answer::Scheduled { created: true, differs: Vec::new(), nobody_acts, deadline }
     }
 
+    /// The settle came first and was remembered.
+    fn born_settled(
+        &mut self,
+        place: usize,
+        queue: usize,
+        delay: Option<Span>,
+        schedule: &Schedule,
+    ) -> Answered {
+        let due = self.due(schedule, delay)?;
+        self.disk()?;
+        let kept = self.remembered.remove(place);
+        let index = self.begin(queue, kept.id, Generation::FIRST, due, schedule);
+        self.settled(index, &kept.outcome);
+        Ok(self.born(index, false))
+    }
+
+    fn is_still_pending(&self, index: usize, generation: Generation) -> Result<(), Refusal> {
+        let shown = self.shown(index);
+        match shown.state {
+            _ if shown.generation != generation => Err(Refusal::OtherGeneration(shown)),
+            State::Pending => Ok(()),
+            State::Settled => Err(Refusal::AlreadySettled(shown)),
+            State::Lapsed => Err(Refusal::TooLate(shown)),
+        }
+    }
+
+    /// What is left of a freeze goes on in the next generation.
+    fn freeze_as_before(&mut self, index: usize, before: &Deadline) {
+        if let Some(until) = before.frozen_until.filter(|until| *until > self.now) {
+            self.tell(index, What::Frozen { until });
+            self.deadlines[index].frozen_until = Some(until);
+            self.deadlines[index].frozen_for = before.frozen_for;
+        }
+    }
+
     fn due(&self, schedule: &Schedule, delay: Option<Span>) -> Result<Time, Refusal> {
         let due = match schedule.when {
             When::Due(due) => due,
             When::After(span) => self.now.plus(span),
-            When::Default => self.now.plus(delay.ok_or(Refusal::NoDueTime)?),
+            When::Default | When::Kept => self.now.plus(delay.ok_or(Refusal::NoDueTime)?),
         };
         if due > self.now.plus(Span::from_days(3_653)) {
             Err(Refusal::DueTooFar)
@@ -275,14 +312,42 @@ impl Reference {
     fn extend(&mut self, extend: &Extend) -> Answered {
         let index = self.pending(&extend.at)?;
         let deadline = &self.deadlines[index];
-        if extend.if_due.is_some_and(|asked| asked != deadline.due) {
-            return Err(Refusal::DueChanged(self.shown(index)));
-        }
         let due = match extend.by {
             ExtendBy::Span(span) => deadline.due.plus(span),
             ExtendBy::After(span) => self.now.plus(span),
             ExtendBy::Due(due) => due,
         };
+        if extend.if_due.is_some_and(|if_due| !was_due_so(if_due, deadline.due, due)) {
+            return Err(Refusal::DueChanged(self.shown(index)));
+        }
+        self.move_to(index, due)
+    }
+
+    fn move_or_keep(&mut self, index: usize, schedule: &Schedule, if_due: IfDue) -> Answered {
+        let existing = self.deadlines[index].clone();
+        let queue = self.queue(&existing.queue)?;
+        let due = match schedule.when {
+            When::Due(due) => due,
+            When::After(span) => self.now.plus(span),
+            When::Default | When::Kept => {
+                let delay = self.queues[queue].policy.default_delay;
+                self.now.plus(delay.ok_or(Refusal::NoDueTime)?)
+            }
+        };
+        if was_due_so(if_due, existing.due, due) {
+            self.disk()?;
+            return self.move_to(index, due);
+        }
+        Ok(Answer::Scheduled {
+            created: false,
+            differs: differs(schedule, &existing),
+            nobody_acts: self.nobody_acts(queue),
+            deadline: Box::new(existing),
+        })
+    }
+
+    fn move_to(&mut self, index: usize, due: Time) -> Answered {
+        let deadline = &self.deadlines[index];
         let latest = deadline.created_at.plus(self.policy(deadline).max_total);
         if due > latest && due > deadline.due {
             return Err(Refusal::MaxTotal { latest });
@@ -387,12 +452,39 @@ impl Reference {
         Ok(Answer::Leased(self.lease(queue, wanted, span, false)))
     }
 
-    fn look_for_work(&mut self, name: &QueueName, limit: usize) -> Answered {
+    /// Settled if it is pending; done if it has lapsed, is for workers, and nobody holds it.
+    fn claim(&mut self, at: &Address, outcome: &Outcome) -> Answered {
+        let queue = self.queue(&at.queue)?;
+        let met = self.meet(at).filter(|_| self.queues[queue].policy.target == Target::Pull);
+        if let Some(index) = met {
+            if self.lease_is_over(index) {
+                self.retry_or_die(index, "the lease ran out".into(), None, false);
+            }
+            let state = self.deadlines[index].delivery.as_ref().map(|delivery| delivery.state);
+            if matches!(state, Some(DeliveryState::Ready | DeliveryState::Dead)) {
+                if self.storage >= Storage::Full {
+                    return Err(Refusal::StorageFull);
+                }
+                self.queues[queue].last_leased_at = Some(self.now);
+                if state == Some(DeliveryState::Dead) {
+                    self.revive(at)?;
+                }
+                self.lease(queue, vec![index], Span::ZERO, false);
+                self.finish(index, false);
+                return Ok(Answer::VerdictTaken(self.shown(index)));
+            }
+        }
+        let (at, outcome) = (at.clone(), outcome.clone());
+        self.settle(&Settle { at, outcome, remember: None, generation: None })
+    }
+
+    fn look_for_work(&mut self, name: &QueueName, due: &Range<Time>, limit: usize) -> Answered {
         let queue = self.pulled(name)?;
         self.queues[queue].last_leased_at = Some(self.now);
         let nobody = self.queues[queue].paused || self.storage >= Storage::Full;
         let shown = if nobody { 0 } else { limit.min(1_000) };
-        let waiting = self.waiting(queue).into_iter().take(shown);
+        let waiting = self.waiting(queue).into_iter();
+        let waiting = waiting.filter(|index| due.contains(&self.deadlines[*index].due)).take(shown);
         Ok(Answer::Waiting(waiting.map(|index| self.deadlines[index].clone()).collect()))
     }
 
@@ -461,11 +553,21 @@ impl Reference {
     }
 }
 
+/// Was it due so that it may be moved?
+fn was_due_so(if_due: IfDue, was_due: Time, new: Time) -> bool {
+    match if_due {
+        IfDue::At(at) => at == was_due,
+        IfDue::Other => new != was_due,
+        IfDue::Earlier => was_due < new,
+        IfDue::Later => was_due > new,
+    }
+}
+
 /// What of an existing record is not as asked.
 fn differs(schedule: &Schedule, existing: &Deadline) -> Vec<&'static str> {
     let mut differs = Vec::new();
     let asked = match schedule.when {
-        When::Default => existing.due,
+        When::Default | When::Kept => existing.due,
         When::After(span) => existing.created_at.plus(span),
         When::Due(due) => due,
     };

@@ -5,7 +5,9 @@
 
 use axum::extract::State;
 use duly_engine::answer::Refusal;
-use duly_engine::command::{Address, Command, Extend, ExtendBy, IfExists, Schedule, Settle, When};
+use duly_engine::command::{
+    Address, Command, Extend, ExtendBy, IfDue, IfExists, Schedule, Settle, When,
+};
 use duly_engine::deadline::{Payload, PayloadKind};
 use duly_engine::id::{Generation, Outcome};
 use duly_engine::limits::{PAYLOAD_BYTES, REMEMBER};
@@ -208,7 +210,7 @@ impl ExtendBody {
             }
         };
         let if_due = self.if_due.map(|written| instant(written, "if_due")).transpose()?;
-        Ok(Command::Extend(Extend { at, by, if_due }))
+        Ok(Command::Extend(Extend { at, by, if_due: if_due.map(IfDue::At) }))
     }
 }
 

@@ -3,7 +3,7 @@
 use duly::listen::http::reading::LinkWanted;
 use duly::policy::{PolicyText, TargetText, WebhookText};
 use duly::units::show_instant;
-use duly_engine::command::{Command, ExtendBy, IfExists, Schedule, Verdict, When};
+use duly_engine::command::{Command, ExtendBy, IfDue, IfExists, Schedule, Verdict, When};
 use duly_engine::id::DeliveryId;
 use duly_engine::limits::{ERROR_BYTES, HORIZON, LEASE, OUTCOME_BYTES, PAYLOAD_BYTES, REMEMBER};
 use duly_engine::queue::{Policy, Target};
@@ -87,7 +87,10 @@ pub(super) fn body(command: &Command) -> Map<String, Value> {
             "generation": settle.generation.map(|generation| generation.0),
         }),
         Command::Extend(extend) => {
-            let if_due = extend.if_due.map(show_instant);
+            let if_due = extend.if_due.map(|if_due| match if_due {
+                IfDue::At(due) => show_instant(due),
+                other => panic!("no request means {other:?}"),
+            });
             match extend.by {
                 ExtendBy::Span(span) => json!({"by": span.to_string(), "if_due": if_due}),
                 ExtendBy::Due(due) => json!({"due": show_instant(due), "if_due": if_due}),
@@ -153,6 +156,7 @@ fn scheduled(schedule: &Schedule) -> Map<String, Value> {
         When::Default => None,
         When::After(span) => fields.insert("after".into(), span.to_string().into()),
         When::Due(due) => fields.insert("due".into(), show_instant(due).into()),
+        When::Kept => panic!("no request means {schedule:?}"),
     };
     if let Some(priority) = schedule.priority {
         fields.insert("priority".into(), priority.into());
@@ -162,6 +166,7 @@ fn scheduled(schedule: &Schedule) -> Map<String, Value> {
         IfExists::Replace => "replace",
         IfExists::Renew => "renew",
         IfExists::Fail => "fail",
+        IfExists::Move(_) => panic!("no request means {schedule:?}"),
     };
     fields.insert("if_exists".into(), word.into());
     fields.insert("allow_past".into(), schedule.allow_past.into());

@@ -14,7 +14,9 @@ mod show;
 mod work;
 
 use duly_engine::answer::{Answer, SettleResult};
-use duly_engine::command::{Address, Command, Extend, ExtendBy, IfExists, Schedule, Settle, When};
+use duly_engine::command::{
+    Address, Command, Extend, ExtendBy, IfDue, IfExists, Schedule, Settle, When,
+};
 use duly_engine::id::{Generation, Key, Outcome, QueueName};
 use duly_engine::limits::REMEMBER;
 
@@ -108,7 +110,8 @@ pub(super) fn extend(words: &Words<'_>, client: &mut Client) -> Result<Next, No>
         (None, Some(due)) => ExtendBy::Due(due),
         (None, None) => return Err(missing("neither BY nor DUE is given")),
     };
-    let extend = Extend { at: address(words)?, by, if_due: options.instant("IF_DUE")? };
+    let if_due = options.instant("IF_DUE")?.map(IfDue::At);
+    let extend = Extend { at: address(words)?, by, if_due };
     Ok(ask(Command::Extend(extend), client))
 }
 

@@ -6,7 +6,7 @@
 
 use duly_engine::answer::{Answer, Refusal};
 use duly_engine::command::{
-    Address, Command, Extend, ExtendBy, IfExists, NewQueue, Schedule, When,
+    Address, Command, Extend, ExtendBy, IfDue, IfExists, NewQueue, Schedule, When,
 };
 use duly_engine::deadline::{Deadline, State};
 use duly_engine::time::Time;
@@ -130,7 +130,7 @@ impl Step {
             Step::Move(at, due, seen) => Command::Extend(Extend {
                 at: at.clone(),
                 by: ExtendBy::Due(*due),
-                if_due: Some(*seen),
+                if_due: Some(IfDue::At(*seen)),
             }),
         }
     }

@@ -103,7 +103,8 @@ fn waiting(asked: Asked) -> Next {
     // Whoever is before the range has to be passed over first.
     let limit = if asked.range.from == Time::ZERO { asked.most() } else { LEASE_DELIVERIES };
     let limit = limit.min(LEASE_DELIVERIES);
-    let command = Command::Waiting { queue: asked.queue.clone(), limit };
+    let due = Time::ZERO..Time::NEVER;
+    let command = Command::Waiting { queue: asked.queue.clone(), due, limit };
     Next::ask_first(vec![command], move |heard| {
         let found = match heard.one() {
             Answer::Waiting(found) => found,
