@@ -29,6 +29,8 @@ KILLS = 4
 AHEAD = (0.5, 12.0)
 """How far ahead members are due, in seconds."""
 QUEUE = "mails"
+TOGETHER = 500
+"""Members that are added, moved and claimed in one pipeline."""
 NEVER = Retry(NoBackoff(), 0)
 
 
@@ -72,6 +74,7 @@ def main():
             suite.equal(client.zcard(QUEUE), 0, "ZCARD")
             suite.equal(client.zcount(QUEUE, 0, "(" + str(time.time() + 60)), 0, "ZCOUNT")
             suite.equal(client.zrange(QUEUE, "-inf", "+inf", byscore=True), [], "ZRANGE")
+        together(suite, server)
         over.set()
         threads.join(60)
         suite.check(not threads.is_alive(), "all workers have ended")
@@ -153,6 +156,33 @@ def customers(server, ledger, over):
         while members and not over.is_set():
             take(client, ledger, f"m{members.pop()}", "customer")
             time.sleep(0.005)
+
+
+def together(suite, server):
+    """What is added, moved and claimed in one pipeline is on the disk in few commits."""
+    due = time.time() + 600
+    with connection(server) as client:
+        before = syncs(server)
+        pipe = client.pipeline(transaction=False)
+        for later in (0, 60):
+            for n in range(TOGETHER):
+                pipe.zadd("together", {f"m{n}": due + later})
+        for n in range(TOGETHER):
+            pipe.zrem("together", f"m{n}")
+        replies = pipe.execute()
+        commits = syncs(server) - before
+        suite.equal(client.zcard("together"), 0, "all of them are claimed")
+    suite.equal(replies, [1] * TOGETHER + [0] * TOGETHER + [1] * TOGETHER, "added, moved, claimed")
+    suite.check(commits <= TOGETHER // 10, f"{3 * TOGETHER} commands took {commits} commits")
+    print(f"{3 * TOGETHER} commands in one pipeline: {commits} commits")
+
+
+def syncs(server):
+    """How often the journal was synced."""
+    with server.client() as http:
+        text = http.get("/metrics").raw.decode()
+    line = next(line for line in text.splitlines() if line.startswith("duly_fsync_seconds_count"))
+    return int(float(line.split()[1]))
 
 
 def judge(suite, server, ledger):

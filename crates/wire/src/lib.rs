@@ -11,8 +11,9 @@
 //! so that a pipeline is one group commit; `reply` writes what was said in the client's version
 //! of the protocol.
 //!
-//! What is not here: sockets, clocks (the time comes in with the answers), and rules. Whether a
-//! key may be set is decided by the engine, and a refusal is worded in one place, `refusal`.
+//! What is not here: sockets, clocks (who wants to know the time asks the engine for the one that it
+//! decides by), and rules. Whether a key may be set is decided by the engine, and a refusal is worded
+//! in one place, `refusal`.
 
 mod commands;
 mod cost;

@@ -111,12 +111,6 @@ struct Begun {
     again: bool,
 }
 
-/// What the engine has said of a question.
-struct Told {
-    answers: vec::IntoIter<Answer>,
-    now: Time,
-}
-
 /// One client's conversation.
 pub struct Session {
     requests: Requests,
@@ -132,7 +126,7 @@ pub struct Session {
     answers: Vec<Answer>,
     is_large: bool,
     /// Answers that are not told yet.
-    told: Option<Told>,
+    told: Option<vec::IntoIter<Answer>>,
     /// What a wait is for.
     waiting: Option<Waiting>,
     said: Vec<u8>,
@@ -284,32 +278,31 @@ impl Session {
         self.is_large
     }
 
-    /// What came of the commands of the last [`Todo::Ask`], in their order, and what time it is.
-    /// Payloads may still be in the journal.
-    pub fn answered(&mut self, answers: Vec<Answer>, now: Time) {
+    /// What came of the commands of the last [`Todo::Ask`], in their order. Payloads may
+    ///  still be in the journal.
+    pub fn answered(&mut self, answers: Vec<Answer>) {
         // No command that is asked in slices shows payloads: they need not be kept for it.
         self.answers.extend(answers);
         if self.rest.is_empty() {
-            let answers = std::mem::take(&mut self.answers).into_iter();
-            self.told = Some(Told { answers, now });
+            self.told = Some(std::mem::take(&mut self.answers).into_iter());
         }
     }
 
     /// Makes replies of answers, as many as may be said before the client takes some. The payloads
     /// that it is shown are fetched.
     pub fn tell(&mut self, fetch: &mut dyn FnMut(&mut PayloadAt)) {
-        let Some(Told { mut answers, now }) = self.told.take() else { return };
+        let Some(mut answers) = self.told.take() else { return };
         // Who asks again is the last in the line, and waits for what comes of it.
         while self.more.is_empty() {
             if self.said.len() >= SAID && !self.line.is_empty() {
-                self.told = Some(Told { answers, now });
+                self.told = Some(answers);
                 return;
             }
             match self.line.pop_front() {
                 Some(Turn::Said(bytes)) => self.said.extend_from_slice(&bytes),
                 Some(Turn::Asked { commands, then }) => {
                     let answers = answers.by_ref().take(commands);
-                    let mut heard = Heard { answers, now, fetch: &mut *fetch, shown: 0 };
+                    let mut heard = Heard { answers, fetch: &mut *fetch, shown: 0 };
                     let mut next = then(&mut heard);
                     if heard.shown > SHOWN {
                         next = Next::Say(Reply::Error(TOO_LONG.to_owned()));
@@ -324,8 +317,8 @@ impl Session {
         assert!(answers.next().is_none(), "there are as many answers as commands");
     }
 
-    /// What came of the last [`Todo::Lease`], payloads fetched, and what time it is.
-    pub fn leased(&mut self, leased: Result<Vec<Leased>, Refusal>, now: Time) {
+    /// What came of the last [`Todo::Lease`], payloads fetched.
+    pub fn leased(&mut self, leased: Result<Vec<Leased>, Refusal>) {
         let Some(Waiting::Lease(then)) = self.waiting.take() else {
             unreachable!("a lease was waited for")
         };
@@ -333,7 +326,7 @@ impl Session {
         let mut answers = vec![answer].into_iter();
         let mut fetch = |_: &mut PayloadAt| {};
         let answers = answers.by_ref().take(1);
-        let next = then(&mut Heard { answers, now, fetch: &mut fetch, shown: 0 });
+        let next = then(&mut Heard { answers, fetch: &mut fetch, shown: 0 });
         self.go_on(next);
     }
 
@@ -388,8 +381,6 @@ const TOO_LONG: &str = "ERR the values are longer than 16 MiB together: ask for 
 pub(crate) struct Heard<'a> {
     answers: std::iter::Take<&'a mut vec::IntoIter<Answer>>,
     fetch: &'a mut dyn FnMut(&mut PayloadAt),
-    /// What time it is.
-    pub(crate) now: Time,
     /// Bytes of payloads.
     shown: usize,
 }

@@ -4,10 +4,8 @@
 //! not in the future does not make a key disappear, as in Redis: the deadline lapses at once, and
 //! the lapse is recorded, delivered and counted like any other.
 
-use std::sync::Arc;
-
-use duly_engine::answer::{Answer, Refusal};
-use duly_engine::command::{Address, Command, Extend, ExtendBy, IfDue};
+use duly_engine::answer::{Answer, ClockView, Refusal};
+use duly_engine::command::{Command, Extend, ExtendBy, IfDue};
 use duly_engine::time::{Span, Time};
 
 use super::strings::{address, counts, pending};
@@ -22,22 +20,22 @@ const NO_KEY: i64 = -2;
 
 /// `TTL key`
 pub(super) fn ttl(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
-    told(words, client, |due, now| in_seconds(due.since(now).millis()))
+    left(words, client, in_seconds)
 }
 
 /// `PTTL key`
 pub(super) fn pttl(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
-    told(words, client, |due, now| due.since(now).millis())
+    left(words, client, |ms| ms)
 }
 
 /// `EXPIRETIME key`
 pub(super) fn expiretime(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
-    told(words, client, |due, _| in_seconds(due.millis()))
+    due_at(words, client, in_seconds)
 }
 
 /// `PEXPIRETIME key`
 pub(super) fn pexpiretime(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
-    told(words, client, |due, _| due.millis())
+    due_at(words, client, |ms| ms)
 }
 
 /// Rounded as Redis does.
@@ -45,15 +43,37 @@ fn in_seconds(ms: u64) -> u64 {
     ms.saturating_add(500) / 1_000
 }
 
-fn told(words: &Words<'_>, client: &Client, show: fn(Time, Time) -> u64) -> Result<Next, No> {
+/// How long it is until then, by the time that decides.
+fn left(words: &Words<'_>, client: &Client, show: fn(u64) -> u64) -> Result<Next, No> {
     let get = Command::Get(address(client, words.at(1))?);
-    Ok(Next::ask(vec![get], move |heard| match pending(heard.one()) {
-        Ok(None) => Reply::Integer(NO_KEY),
-        Ok(Some(deadline)) => {
-            Reply::Integer(i64::try_from(show(deadline.due, heard.now)).unwrap_or(i64::MAX))
-        }
-        Err(refused) => refused,
+    Ok(Next::ask(vec![get, Command::GetClock], move |heard| {
+        let (key, clock) = (heard.one(), heard.one());
+        clocked(clock)
+            .map_or_else(|no| no, |clock| told(key, |due| show(due.since(clock.now).millis())))
     }))
+}
+
+/// When it is due.
+fn due_at(words: &Words<'_>, client: &Client, show: fn(u64) -> u64) -> Result<Next, No> {
+    let get = Command::Get(address(client, words.at(1))?);
+    Ok(Next::ask(vec![get], move |heard| told(heard.one(), |due| show(due.millis()))))
+}
+
+fn told(key: Answer, show: impl FnOnce(Time) -> u64) -> Reply {
+    match pending(key) {
+        Ok(None) => Reply::Integer(NO_KEY),
+        Ok(Some(deadline)) => Reply::Integer(i64::try_from(show(deadline.due)).unwrap_or(i64::MAX)),
+        Err(refused) => refused,
+    }
+}
+
+/// What time it is for the engine, which decides.
+pub(super) fn clocked(answer: Answer) -> Result<ClockView, Reply> {
+    match answer {
+        Answer::Clock(clock) => Ok(clock),
+        Answer::Refused(refusal) => Err(refused(&refusal)),
+        other => unreachable!("a question for the time was answered with {other:?}"),
+    }
 }
 
 /// `EXPIRE key seconds [NX | XX] [GT | LT]`
@@ -88,18 +108,10 @@ fn at(ms: i64) -> ExtendBy {
 /// Which changes are made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Only {
-    Always,
     /// If there is no expiry.
     Never,
-    Later,
-    Earlier,
-}
-
-/// A new expiry, and whether it is to be made.
-struct Change {
-    at: Address,
-    by: ExtendBy,
-    only: Only,
+    /// If the key expires so; always if nothing is said.
+    If(Option<IfDue>),
 }
 
 fn change(
@@ -117,13 +129,13 @@ fn change(
     if matches!(by, ExtendBy::After(_)) && !counts(ms) {
         return Err(bad());
     }
-    let change = Change { at: address(client, words.at(1))?, by, only };
+    let at = address(client, words.at(1))?;
     Ok(match only {
         Only::Never => Next::Say(Reply::Integer(0)),
-        Only::Always => Next::ask(vec![change.over(None)], |heard| {
-            changed(&heard.one()).unwrap_or_else(|| unreachable!("no due time was asked for"))
-        }),
-        Only::Later | Only::Earlier => look_first(Arc::new(change)),
+        Only::If(if_due) => {
+            let extend = Command::Extend(Extend { at, by, if_due });
+            Next::ask(vec![extend], |heard| changed(&heard.one()))
+        }
     })
 }
 
@@ -143,56 +155,25 @@ fn only(words: &Words<'_>) -> Result<Only, No> {
         }
         [_, _, true, true] => Err(No::err("GT and LT options at the same time are not compatible")),
         [true, ..] => Ok(Only::Never),
-        [_, _, true, _] => Ok(Only::Later),
-        [.., true] => Ok(Only::Earlier),
+        [_, _, true, _] => Ok(Only::If(Some(IfDue::Earlier))),
+        [.., true] => Ok(Only::If(Some(IfDue::Later))),
         // That there is an expiry is always so.
-        [false, _, false, false] => Ok(Only::Always),
+        [false, _, false, false] => Ok(Only::If(None)),
     }
 }
 
-/// Compares, then changes if nobody was faster; else compares again.
-fn look_first(change: Arc<Change>) -> Next {
-    let get = Command::Get(change.at.clone());
-    Next::ask_first(vec![get], move |heard| {
-        let deadline = match pending(heard.one()) {
-            Ok(Some(deadline)) => deadline,
-            Ok(None) => return Next::Say(Reply::Integer(0)),
-            Err(refused) => return Next::Say(refused),
-        };
-        let wanted = match change.by {
-            ExtendBy::Due(due) => due,
-            ExtendBy::After(span) => heard.now.plus(span),
-            ExtendBy::Span(span) => deadline.due.plus(span),
-        };
-        let is_made =
-            if change.only == Only::Later { wanted > deadline.due } else { wanted < deadline.due };
-        if !is_made {
-            return Next::Say(Reply::Integer(0));
-        }
-        Next::ask_first(vec![change.over(Some(deadline.due))], move |heard| {
-            changed(&heard.one()).map_or_else(|| look_first(change), Next::Say)
-        })
-    })
-}
-
-impl Change {
-    fn over(&self, if_due: Option<Time>) -> Command {
-        Command::Extend(Extend { at: self.at.clone(), by: self.by, if_due: if_due.map(IfDue::At) })
-    }
-}
-
-/// What is told of a change; nothing if somebody was faster.
-fn changed(answer: &Answer) -> Option<Reply> {
-    Some(match answer {
+/// What is told of a change.
+fn changed(answer: &Answer) -> Reply {
+    match answer {
         Answer::Deadline(_) => Reply::Integer(1),
         Answer::Refused(
             Refusal::UnknownQueue
             | Refusal::UnknownDeadline
             | Refusal::AlreadySettled(_)
-            | Refusal::TooLate(_),
+            | Refusal::TooLate(_)
+            | Refusal::DueChanged(_),
         ) => Reply::Integer(0),
-        Answer::Refused(Refusal::DueChanged(_)) => return None,
         Answer::Refused(refusal) => refused(refusal),
         other => unreachable!("a change of the due time was answered with {other:?}"),
-    })
+    }
 }

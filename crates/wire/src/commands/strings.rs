@@ -24,17 +24,10 @@ use crate::reply::Reply;
 struct Setting {
     at: Address,
     payload: Payload,
-    expiry: Expiry,
+    /// When it expires.
+    when: When,
     only: Only,
     shows_old: bool,
-}
-
-/// When it expires.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Expiry {
-    At(When),
-    /// When it did before.
-    Kept,
 }
 
 /// Whether it is set.
@@ -67,21 +60,17 @@ pub(super) fn set(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
             return Err(No::syntax());
         }
     }
-    let expiry = match expiry {
-        None => Expiry::At(When::Default),
-        // There is nothing to keep.
-        Some(Asked::Kept) if only == Only::IfAbsent => Expiry::At(When::Default),
-        Some(Asked::Kept) => Expiry::Kept,
-        Some(Asked::At(unit, number)) => Expiry::At(when(number, unit, "set")?),
+    let when = match expiry {
+        None => When::Default,
+        Some(Asked::Kept) => When::Kept,
+        Some(Asked::At(unit, number)) => when(number, unit, "set")?,
     };
     let payload = payload(client, words.at(2))?;
-    let setting = Setting { at: address(client, words.at(1))?, payload, expiry, only, shows_old };
-    Ok(match setting.expiry {
-        Expiry::At(when) if only == Only::IfAbsent => set_if_absent(&setting, when),
-        Expiry::At(when) if only == Only::Always && !shows_old => {
-            Next::ask(vec![setting.schedule(when, Seen::Unasked)], |heard| yes(&heard.one()))
-        }
-        _ => look_first(Arc::new(setting)),
+    let setting = Setting { at: address(client, words.at(1))?, payload, when, only, shows_old };
+    Ok(match only {
+        Only::IfAbsent => set_if_absent(&setting),
+        Only::Always if !shows_old => setting.set(),
+        Only::Always | Only::IfPresent => look_first(Arc::new(setting)),
     })
 }
 
@@ -147,25 +136,28 @@ pub(super) fn counts(ms: i64) -> bool {
 
 impl Setting {
     /// What is to be done to set it, if what was seen is still there.
-    fn schedule(&self, when: When, seen: Seen) -> Command {
+    fn schedule(&self, seen: Seen) -> Command {
         let is_absent = self.only == Only::IfAbsent || matches!(seen, Seen::Nothing);
         Command::Schedule(Schedule {
             payload: Some(self.payload.clone()),
             if_exists: if is_absent { IfExists::Renew } else { IfExists::Replace },
             over: if let Seen::Pending(generation) = seen { Some(generation) } else { None },
-            // A kept expiry may be long past, where lapsing waits.
-            allow_past: self.expiry == Expiry::Kept,
             // Nobody who sets a key has said that workers will come.
             creates: NewQueue::Kept,
             show: Show::Nothing,
-            ..Schedule::new(self.at.clone(), when)
+            ..Schedule::new(self.at.clone(), self.when)
         })
+    }
+
+    /// Sets it, whatever is there.
+    fn set(&self) -> Next {
+        Next::ask(vec![self.schedule(Seen::Unasked)], |heard| yes(&heard.one()))
     }
 }
 
-fn set_if_absent(setting: &Setting, when: When) -> Next {
+fn set_if_absent(setting: &Setting) -> Next {
     let shows_old = setting.shows_old;
-    Next::ask(vec![setting.schedule(when, Seen::Unasked)], move |heard| match heard.shown() {
+    Next::ask(vec![setting.schedule(Seen::Unasked)], move |heard| match heard.shown() {
         Answer::Begun | Answer::Scheduled { created: true, .. } if shows_old => Reply::Nothing,
         Answer::Begun | Answer::Scheduled { created: true, .. } => Reply::OK,
         Answer::Scheduled { deadline, .. } => {
@@ -186,13 +178,8 @@ fn look_first(setting: Arc<Setting>) -> Next {
         if seen.is_none() && setting.only == Only::IfPresent {
             return Next::Say(Reply::Nothing);
         }
-        let when = match (setting.expiry, &seen) {
-            (Expiry::At(when), _) => when,
-            (Expiry::Kept, Some(seen)) => When::Due(seen.due),
-            (Expiry::Kept, None) => When::Default,
-        };
         let there = seen.as_ref().map_or(Seen::Nothing, |seen| Seen::Pending(seen.generation));
-        let schedule = setting.schedule(when, there);
+        let schedule = setting.schedule(there);
         Next::ask_first(vec![schedule], move |heard| match heard.one() {
             Answer::Begun | Answer::Scheduled { created: true, .. } if setting.shows_old => {
                 Next::Say(shown(true, seen))
@@ -206,7 +193,8 @@ fn look_first(setting: Arc<Setting>) -> Next {
                 Refusal::OtherGeneration(_)
                 | Refusal::TooLate(_)
                 | Refusal::AlreadySettled(_)
-                | Refusal::UnknownDeadline,
+                | Refusal::UnknownDeadline
+                | Refusal::UnknownQueue,
             ) if seen.is_some() => look_first(setting),
             answer => Next::Say(yes(&answer)),
         })
@@ -232,11 +220,11 @@ pub(super) fn setnx(words: &Words<'_>, client: &mut Client) -> Result<Next, No> 
     let setting = Setting {
         at: address(client, words.at(1))?,
         payload: payload(client, words.at(2))?,
-        expiry: Expiry::At(When::Default),
+        when: When::Default,
         only: Only::IfAbsent,
         shows_old: false,
     };
-    Ok(Next::ask(vec![setting.schedule(When::Default, Seen::Unasked)], |heard| match heard.one() {
+    Ok(Next::ask(vec![setting.schedule(Seen::Unasked)], |heard| match heard.one() {
         Answer::Begun | Answer::Scheduled { created: true, .. } => Reply::Integer(1),
         Answer::Scheduled { deadline, .. } => {
             in_the_way(deadline).map_or_else(|no| no, |_| Reply::Integer(0))
@@ -260,11 +248,11 @@ fn set_after(words: &Words<'_>, client: &Client, unit: &Unit, name: &str) -> Res
     let setting = Setting {
         at: address(client, words.at(1))?,
         payload: payload(client, words.at(3))?,
-        expiry: Expiry::At(when),
+        when,
         only: Only::Always,
         shows_old: false,
     };
-    Ok(Next::ask(vec![setting.schedule(when, Seen::Unasked)], |heard| yes(&heard.one())))
+    Ok(setting.set())
 }
 
 /// `GET key`
@@ -304,8 +292,12 @@ pub(super) fn getdel(words: &Words<'_>, client: &mut Client) -> Result<Next, No>
 
 /// To delete a key is to settle it.
 pub(super) fn deleted(at: Address) -> Command {
-    let outcome = Outcome::new("deleted").expect("it is an outcome");
-    Command::Settle(Settle { at, outcome, remember: None, generation: None })
+    Command::Settle(Settle { at, outcome: deletion(), remember: None, generation: None })
+}
+
+/// How it is settled then.
+pub(super) fn deletion() -> Outcome {
+    Outcome::new("deleted").expect("it is an outcome")
 }
 
 /// The deadline, if this settle was the one that made it.
@@ -354,9 +346,11 @@ fn value(deadline: Box<Deadline>) -> Reply {
     }
 }
 
+/// What is told of a schedule that begins anew, or is refused.
 fn yes(answer: &Answer) -> Reply {
     match answer {
+        Answer::Scheduled { created: true, .. } => Reply::OK,
         Answer::Refused(refusal) => refused(refusal),
-        _ => Reply::OK,
+        other => unreachable!("a schedule that replaces was answered with {other:?}"),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `> SET orders:42 v EX 60` is what a client sends (`a> …` is one called `a`; `raw> …` are bytes as
 //! they stand), `? …` is what is asked of the engine, `< …` is what the client is told. `tick 1m`
-//! lets time pass, `meanwhile settle orders 42 paid` is what another client does as soon as the next
+//! lets time pass, `jump 2h` sets the wall clock ahead, `meanwhile settle orders 42 paid` is what another client does as soon as the next
 //! question has been answered. `#` begins a comment. A file is what is sent with all that comes of it in between; with
 //! `DULY_SCRIPTS=rewrite` in the environment it is rewritten, to be read by whoever changed it.
 
@@ -102,6 +102,15 @@ pub(crate) fn step(world: &mut World, line: &str) {
     let words: Vec<&str> = line.split(' ').collect();
     match words.as_slice() {
         ["tick", by] => world.tick(span(by)),
+        ["jump", by] => world.jump(span(by)),
+        ["pause", queue] => {
+            let queue = QueueName::new(queue).expect("a queue is named well");
+            world.decide(vec![Command::Pause { queue, deliveries: Some(true), lapses: None }]);
+        }
+        ["meanwhile", "delete-queue", queue] => {
+            let queue = QueueName::new(queue).expect("a queue is named well");
+            world.meanwhile.push(Command::DeleteQueue(queue));
+        }
         ["meanwhile", "settle", queue, key, outcome] => {
             let at = address(queue, key);
             let outcome = Outcome::new(outcome).expect("an outcome is worded well");

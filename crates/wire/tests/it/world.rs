@@ -32,6 +32,8 @@ const SEGMENT: u32 = 1;
 pub(crate) struct World {
     engine: Engine,
     now: Time,
+    /// The wall clock is so far ahead.
+    ahead: Span,
     journal: Vec<u8>,
     clients: BTreeMap<String, Session>,
     /// What others do as soon as a client has been answered something.
@@ -45,6 +47,7 @@ impl World {
         let mut world = World {
             engine: Engine::new(DirectoryId(0x5eed), [1, 2], Limits::default()),
             now: NOON,
+            ahead: Span::ZERO,
             journal: Vec::new(),
             clients: BTreeMap::new(),
             meanwhile: Vec::new(),
@@ -56,7 +59,7 @@ impl World {
     }
 
     fn reading(&self) -> Reading {
-        Reading { wall: self.now, boot: Span::from_millis(self.now.millis()) }
+        Reading { wall: self.now.plus(self.ahead), boot: Span::from_millis(self.now.millis()) }
     }
 
     /// Lets time pass, and what falls due be noticed.
@@ -65,10 +68,21 @@ impl World {
         self.decide(Vec::new());
     }
 
+    /// The wall clock jumps ahead.
+    pub(crate) fn jump(&mut self, span: Span) {
+        self.ahead = self.ahead.plus(span);
+        self.decide(Vec::new());
+    }
+
     /// One step of the engine.
     pub(crate) fn decide(&mut self, commands: Vec<Command>) -> Vec<Answer> {
         self.engine.begin(self.reading(), Storage::Plenty);
         while self.engine.due_work() {}
+        if commands.iter().any(|command| matches!(command, Command::DeleteQueue(_))) {
+            // A queue that still holds something stays: what is over leaves for good.
+            let last = self.engine.last_seq();
+            self.engine.evict(last, usize::MAX);
+        }
         let mut answers: Vec<Answer> = commands
             .into_iter()
             .map(|command| match self.engine.decide(command.clone(), Known::Unasked) {
@@ -148,7 +162,7 @@ impl World {
                     self.seen.push(format!("… {}", show::command(&command)));
                     self.decide(vec![command]);
                 }
-                client.answered(answers, self.now);
+                client.answered(answers);
                 let journal = &self.journal;
                 client.tell(&mut |payload| read(journal, payload));
             }
@@ -163,14 +177,11 @@ impl World {
                 let mut answer = self.decide(vec![command]).pop().expect("a command has an answer");
                 let journal = &self.journal;
                 answer.payloads_mut().into_iter().for_each(|payload| read(journal, payload));
-                client.leased(
-                    match answer {
-                        Answer::Leased(leased) => Ok(leased),
-                        Answer::Refused(refusal) => Err(refusal),
-                        other => unreachable!("a lease was answered with {other:?}"),
-                    },
-                    self.now,
-                );
+                client.leased(match answer {
+                    Answer::Leased(leased) => Ok(leased),
+                    Answer::Refused(refusal) => Err(refusal),
+                    other => unreachable!("a lease was answered with {other:?}"),
+                });
             }
             Todo::List(listing) => {
                 self.seen.push(show::listing(&listing));

@@ -174,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 }
                 let handle = self.room.handle.clone();
                 let reply = self.meanwhile(handle.ask_unfetched(commands)).await??;
-                self.session.answered(reply.answers, handle.now());
+                self.session.answered(reply.answers);
                 self.telling = Some((reply.pins, Instant::now() + TELLING));
                 Ok(())
             }
@@ -204,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                     }
                 };
                 let leased = self.unless_it_leaves(leasing).await??;
-                self.session.leased(leased, handle.now());
+                self.session.leased(leased);
                 Ok(())
             }
             Todo::List(listing) => self.list(listing).await,

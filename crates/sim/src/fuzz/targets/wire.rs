@@ -206,7 +206,7 @@ impl Talk {
                 Todo::Ask(commands) => {
                     self.asked.extend_from_slice(&commands);
                     let answers = self.decide(commands);
-                    self.session.answered(answers, NOON);
+                    self.session.answered(answers);
                 }
                 Todo::Tell => {
                     let journal = &self.journal;
@@ -229,7 +229,7 @@ impl Talk {
                         Some(Answer::Refused(refusal)) => Err(refusal),
                         other => unreachable!("a lease was answered with {other:?}"),
                     };
-                    self.session.leased(leased, NOON);
+                    self.session.leased(leased);
                 }
                 Todo::List(Listing { queue, filter, after, limit }) => {
                     let scan = Scan { queue: Some(queue), from_slot: 0, filter, after, limit };

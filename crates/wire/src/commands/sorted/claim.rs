@@ -1,16 +1,17 @@
 //! `ZREM`, `ZPOPMIN` and `BZPOPMIN`: who gets a member, and nobody else does.
 //!
-//! What is pending is settled. What has lapsed is leased and closed at once: only the lease's holder
-//! can close it, so of all who try one is told that he has it. If the server or the client is gone
-//! between the two, the lease runs out and the member comes back, because nobody was told anything.
+//! Who names a member claims it: the engine settles what is pending, and hands over what has lapsed
+//! and is in nobody's hands, in one decision. Who takes what comes first leases it and closes it at
+//! once: only the lease's holder can close it. If the server or the client is gone between the two,
+//! the lease runs out and the member comes back, because nobody was told anything.
 
 use duly_engine::answer::{Answer, Leased, Refusal, SettleResult};
-use duly_engine::command::{Address, Command, Verdict};
+use duly_engine::command::{Command, Verdict};
 use duly_engine::limits::{HORIZON, LEASE_DELIVERIES};
 use duly_engine::time::Span;
 
-use super::super::strings::deleted;
-use super::{Client, Next, No, is_ready, member, queue, score};
+use super::super::strings::deletion;
+use super::{Client, Next, No, member, queue, score};
 use crate::Score;
 use crate::number;
 use crate::reading::Words;
@@ -24,46 +25,25 @@ const HOLD: Span = Span::from_secs(10);
 /// `ZREM queue member…`
 pub(in super::super) fn zrem(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
     let queue = queue(client, words.at(1))?;
-    let settles = words.from(2).map(|word| Ok(deleted(member(&queue, word)?)));
-    Ok(Next::ask_first(settles.collect::<Result<_, No>>()?, |heard| {
-        let (mut settled, mut late, mut no) = (0, Vec::new(), None);
+    let claim = |word| Ok(Command::Claim { at: member(&queue, word)?, outcome: deletion() });
+    let claims = words.from(2).map(claim).collect::<Result<_, No>>()?;
+    Ok(Next::ask(claims, |heard| {
+        let (mut claimed, mut no) = (0, None);
         for answer in heard {
             match answer {
-                Answer::Settled { result: SettleResult::Settled, .. } => settled += 1,
-                Answer::Settled { deadline, .. } if is_ready(&deadline) => {
-                    late.push(Address { queue: deadline.queue, key: deadline.key });
+                Answer::Settled { result: SettleResult::Settled, .. } | Answer::VerdictTaken(_) => {
+                    claimed += 1;
                 }
+                // It is somebody else's, or Duly itself acts on it.
                 Answer::Settled { .. }
                 | Answer::Remembered { .. }
                 | Answer::Refused(Refusal::UnknownQueue | Refusal::UnknownDeadline) => {}
                 Answer::Refused(refusal) => drop(no.get_or_insert(refusal)),
-                other => unreachable!("a settle was answered with {other:?}"),
+                other => unreachable!("a claim was answered with {other:?}"),
             }
         }
-        take(late, settled, no)
+        counted(claimed, no.as_ref())
     }))
-}
-
-/// Claims what has lapsed, beside what was settled in time.
-fn take(late: Vec<Address>, settled: usize, mut no: Option<Refusal>) -> Next {
-    if late.is_empty() {
-        return Next::Say(counted(settled, no.as_ref()));
-    }
-    let lease =
-        |at: Address| Command::Lease { queue: at.queue, key: Some(at.key), max: 1, span: HOLD };
-    Next::ask_first(late.into_iter().map(lease).collect(), move |heard| {
-        let mut all = Vec::new();
-        for answer in heard {
-            match answer {
-                Answer::Leased(leased) => all.extend(leased),
-                // Duly itself acts on it: it is nobody's to claim.
-                Answer::Refused(Refusal::UnknownQueue | Refusal::NotPull) => {}
-                Answer::Refused(refusal) => drop(no.get_or_insert(refusal)),
-                other => unreachable!("a lease was answered with {other:?}"),
-            }
-        }
-        close(all, move |claimed| counted(settled + claimed.len(), no.as_ref()))
-    })
 }
 
 /// What was claimed is told, whatever was refused beside it: else it would be nobody's.

@@ -1,11 +1,11 @@
 //! `ZSCORE`, `ZMSCORE`, `ZCARD` and `ZCOUNT`: whether a member is there, and how many are.
 
 use duly_engine::answer::{Answer, Refusal};
-use duly_engine::command::{Command, Count};
+use duly_engine::command::{Command, Count, Filter};
+use duly_engine::deadline::{DeliveryState, State};
 use duly_engine::id::QueueName;
 use duly_engine::time::Span;
 
-use super::range::members;
 use super::score::{self, Range};
 use super::{Client, Next, No, is_member, member, queue};
 use crate::Score;
@@ -49,7 +49,7 @@ pub(in super::super) fn zcard(words: &Words<'_>, client: &mut Client) -> Result<
 
 fn card(queue: QueueName) -> Next {
     Next::ask(vec![Command::GetQueue(queue)], |heard| match heard.one() {
-        Answer::Queue(queue) => number(queue.now.pending + queue.now.ready),
+        Answer::Queue(queue) => number(queue.now.pending + queue.now.ready + queue.now.dead),
         Answer::Refused(Refusal::UnknownQueue) => Reply::Integer(0),
         Answer::Refused(refusal) => refused(&refusal),
         other => unreachable!("a look at a queue was answered with {other:?}"),
@@ -87,6 +87,17 @@ fn count(queue: QueueName, range: Range, from_slot: u32, mut counted: u64) -> Ne
             None => Next::Say(number(counted)),
         }
     })
+}
+
+/// Which records are members with scores in a range.
+fn members(range: Range) -> [Filter; 3] {
+    let filter = Filter { due_from: Some(range.from), due_to: Some(range.to), ..Filter::default() };
+    let lapsed = |delivery| Filter { delivery: Some(delivery), ..filter.clone() };
+    [
+        Filter { state: Some(State::Pending), ..filter.clone() },
+        lapsed(DeliveryState::Ready),
+        lapsed(DeliveryState::Dead),
+    ]
 }
 
 fn number(counted: u64) -> Reply {

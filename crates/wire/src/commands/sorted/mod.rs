@@ -1,11 +1,12 @@
 //! Sorted sets as the classic delay queue: a set is a queue, a member a key, a score the due time.
 //!
 //! `ZADD` schedules, `ZRANGEBYSCORE` shows what is due, and whoever is answered 1 by `ZREM` has the
-//! member and nobody else does: before its time that is a settle, after it a lease that is closed in
+//! member and nobody else does: before its time that is a settle, after it a delivery that is done in
 //! the same breath. So the loop that polls a sorted set works unchanged, and what it relied on
 //! happens in one durable engine.
 //!
-//! In the set is what is pending, and what has lapsed and nobody has claimed. What is due comes from
+//! In the set is what is pending, and what has lapsed and nobody has claimed: what waits for a worker
+//! or for its next attempt, and what is dead. What is due comes from
 //! those who wait to be handed out, which costs as much as is shown; only a range that reaches into
 //! the future walks the records.
 
@@ -37,12 +38,9 @@ fn member(queue: &QueueName, word: &[u8]) -> Result<Address, No> {
     Ok(Address { queue: queue.clone(), key })
 }
 
-/// Has it lapsed, with nobody who has claimed it?
-fn is_ready(deadline: &Deadline) -> bool {
-    deadline.delivery.as_ref().is_some_and(|delivery| delivery.state == DeliveryState::Ready)
-}
-
 /// Is it in the set?
 fn is_member(deadline: &Deadline) -> bool {
-    deadline.state == State::Pending || is_ready(deadline)
+    deadline.delivery.as_ref().map_or(deadline.state == State::Pending, |delivery| {
+        matches!(delivery.state, DeliveryState::Ready | DeliveryState::Dead)
+    })
 }

@@ -4,17 +4,18 @@
 //! out, whose turn is first first, and costs as much as is shown. Only who asks for what lies ahead
 //! walks all records, slice by slice, and then members are in order of score and name.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use duly_engine::answer::{Answer, Refusal};
 use duly_engine::command::{Command, Filter, Scan};
-use duly_engine::deadline::{Deadline, DeliveryState, State};
 use duly_engine::id::{Key, QueueName};
 use duly_engine::limits::{LEASE_DELIVERIES, SLICE};
 use duly_engine::time::{Span, Time};
 
+use super::super::expiry::clocked;
 use super::score::{self, Range};
-use super::{Client, Next, No, queue};
+use super::{Client, Next, No, is_member, queue};
 use crate::Score;
 use crate::number;
 use crate::reading::Words;
@@ -100,73 +101,83 @@ fn asked(words: &Words<'_>, client: &Client) -> Result<Asked, No> {
 
 /// Asks who waits, which is enough unless the range reaches into the future.
 fn waiting(asked: Asked) -> Next {
-    // Whoever is before the range has to be passed over first.
-    let limit = if asked.range.from == Time::ZERO { asked.most() } else { LEASE_DELIVERIES };
-    let limit = limit.min(LEASE_DELIVERIES);
-    let due = Time::ZERO..Time::NEVER;
-    let command = Command::Waiting { queue: asked.queue.clone(), due, limit };
-    Next::ask_first(vec![command], move |heard| {
-        let found = match heard.one() {
+    let Range { from, to } = asked.range;
+    let limit = asked.most().min(LEASE_DELIVERIES);
+    let waiting = Command::Waiting { queue: asked.queue.clone(), due: from..to, limit };
+    Next::ask_first(vec![waiting, Command::GetClock], move |heard| {
+        let (waiting, clock) = (heard.one(), heard.one());
+        let found = match waiting {
             Answer::Waiting(found) => found,
-            Answer::Refused(Refusal::UnknownQueue) => return Next::Say(asked.told(Vec::new())),
+            Answer::Refused(Refusal::UnknownQueue) => return Next::Say(asked.told([])),
             Answer::Refused(refusal) => return Next::Say(refused(&refusal)),
             other => unreachable!("a look at who waits was answered with {other:?}"),
         };
-        let is_past = asked.range.to <= heard.now.plus(AHEAD);
-        let in_range = found.into_iter().filter(|it| asked.range.has(it.due));
-        let in_range: Vec<Place> = in_range.map(placed).collect();
-        if is_past || in_range.len() >= asked.most() {
-            return Next::Say(asked.told(in_range));
+        let clock = match clocked(clock) {
+            Ok(clock) => clock,
+            Err(refused) => return Next::Say(refused),
+        };
+        // Whoever goes by a wall clock that has run ahead means now, and is shown what is due.
+        let is_past = to <= clock.now.max(clock.wall).plus(AHEAD);
+        if is_past || found.len() >= asked.most() {
+            return Next::Say(asked.told(found.into_iter().map(|it| (it.due, it.key))));
         }
-        walk(Arc::new(asked), 0, Vec::new())
+        walk(Arc::new(asked), 0, Found::default())
     })
 }
 
-/// Looks at the next slice of the records.
-fn walk(asked: Arc<Asked>, from_slot: u32, mut found: Vec<Place>) -> Next {
-    let scan = |filter: Filter| {
-        let queue = Some(asked.queue.clone());
-        Command::Scan(Scan { queue, from_slot, filter, after: None, limit: SLICE })
-    };
-    Next::ask_first(members(asked.range).map(scan).into(), move |heard| {
-        let mut next = None;
-        for answer in heard {
-            match answer {
-                Answer::Scanned { found: here, next_slot } => {
-                    found.extend(here.into_iter().map(placed));
-                    next = next_slot;
-                }
-                Answer::Refused(Refusal::UnknownQueue) => {}
-                Answer::Refused(refusal) => return Next::Say(refused(&refusal)),
-                other => unreachable!("a scan was answered with {other:?}"),
-            }
+/// The members that a walk has found, in their order, each once.
+#[derive(Default)]
+struct Found {
+    places: BTreeSet<Place>,
+    due: BTreeMap<Key, Time>,
+}
+
+impl Found {
+    /// Adds a member. One that was found before has moved since, and is where it is now.
+    fn add(&mut self, due: Time, key: Key) {
+        if let Some(before) = self.due.insert(key.clone(), due) {
+            self.places.remove(&(before, key.clone()));
         }
-        found.sort_unstable();
-        found.truncate(asked.most());
-        if found.len() > MEMBERS {
+        self.places.insert((due, key));
+    }
+
+    /// Forgets all but the first.
+    fn keep(&mut self, most: usize) {
+        while self.places.len() > most
+            && let Some((_, key)) = self.places.pop_last()
+        {
+            self.due.remove(&key);
+        }
+    }
+}
+
+/// Looks at the next slice of the records.
+fn walk(asked: Arc<Asked>, from_slot: u32, mut found: Found) -> Next {
+    let Range { from, to } = asked.range;
+    let filter = Filter { due_from: Some(from), due_to: Some(to), ..Filter::default() };
+    let queue = Some(asked.queue.clone());
+    let scan = Command::Scan(Scan { queue, from_slot, filter, after: None, limit: SLICE });
+    Next::ask_first(vec![scan], move |heard| {
+        let (here, next_slot) = match heard.one() {
+            Answer::Scanned { found, next_slot } => (found, next_slot),
+            Answer::Refused(Refusal::UnknownQueue) => (Vec::new(), None),
+            Answer::Refused(refusal) => return Next::Say(refused(&refusal)),
+            other => unreachable!("a scan was answered with {other:?}"),
+        };
+        for member in here.into_iter().filter(is_member) {
+            found.add(member.due, member.key);
+        }
+        found.keep(asked.most());
+        if found.places.len() > MEMBERS {
             return Next::Say(Reply::Error(format!(
                 "ERR more than {MEMBERS} members are asked for: use a LIMIT"
             )));
         }
-        match next {
+        match next_slot {
             Some(slot) => walk(asked, slot, found),
-            None => Next::Say(asked.told(found)),
+            None => Next::Say(asked.told(found.places)),
         }
     })
-}
-
-/// Which records are members with scores in a range: what is pending, and what has lapsed and nobody
-/// has claimed.
-pub(super) fn members(range: Range) -> [Filter; 2] {
-    let filter = Filter { due_from: Some(range.from), due_to: Some(range.to), ..Filter::default() };
-    [
-        Filter { state: Some(State::Pending), ..filter.clone() },
-        Filter { delivery: Some(DeliveryState::Ready), ..filter },
-    ]
-}
-
-fn placed(deadline: Deadline) -> Place {
-    (deadline.due, deadline.key)
 }
 
 impl Asked {
@@ -176,7 +187,7 @@ impl Asked {
             .map_or(usize::MAX, |take| if take == 0 { 0 } else { self.skip.saturating_add(take) })
     }
 
-    fn told(&self, found: Vec<Place>) -> Reply {
+    fn told(&self, found: impl IntoIterator<Item = Place>) -> Reply {
         let shown = found.into_iter().skip(self.skip).take(self.take.unwrap_or(usize::MAX));
         let member = |key: &Key| Reply::text(key.as_str());
         let score = |due| score::shown(due, self.unit);
@@ -189,5 +200,32 @@ impl Asked {
                 shown.map(|(due, key)| Reply::List(vec![member(&key), score(due)])).collect()
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Found;
+    use duly_engine::id::Key;
+    use duly_engine::time::Time;
+
+    #[test]
+    fn a_member_that_moves_during_the_walk_is_found_once_where_it_is_now() {
+        let mut found = Found::default();
+        let mut add = |due, key| {
+            found.add(Time::from_millis(due), Key::new(key).expect("it is a key"));
+        };
+        for (due, key) in [(3, "a"), (1, "b"), (2, "c"), (2, "a"), (9, "b"), (2, "a")] {
+            add(due, key);
+        }
+        let shown = |found: &Found| {
+            let places = found.places.iter();
+            places.map(|(due, key)| format!("{key} {}", due.millis())).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&found), ["a 2", "c 2", "b 9"]);
+        found.keep(2);
+        assert_eq!(shown(&found), ["a 2", "c 2"]);
+        found.add(Time::from_millis(1), Key::new("b").expect("it is a key"));
+        assert_eq!(shown(&found), ["b 1", "a 2", "c 2"]);
     }
 }

@@ -50,10 +50,6 @@ impl Range {
         Ok(Range { from: time(from), to: time(to) })
     }
 
-    pub(super) fn has(self, due: Time) -> bool {
-        (self.from..self.to).contains(&due)
-    }
-
     /// Is nothing left out?
     pub(super) fn is_all(self) -> bool {
         self == Range { from: Time::ZERO, to: Time::NEVER }
