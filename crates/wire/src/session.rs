@@ -278,8 +278,8 @@ impl Session {
         self.is_large
     }
 
-    /// What came of the commands of the last [`Todo::Ask`], in their order. Payloads may
-    ///  still be in the journal.
+    /// What came of the commands of the last [`Todo::Ask`], in their order. Payloads may still be
+    /// in the journal.
     pub fn answered(&mut self, answers: Vec<Answer>) {
         // No command that is asked in slices shows payloads: they need not be kept for it.
         self.answers.extend(answers);

@@ -50,7 +50,7 @@ impl Answered {
 /// One command of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    ask: u64,
+    pub(super) ask: u64,
     index: usize,
 }
 
@@ -105,11 +105,20 @@ impl Asks {
         Some(Answered { reply, answers, older, permit })
     }
 
+    /// Is all that was asked before it in its request answered? Nothing after it may be yet.
+    pub(super) fn is_next(&self, place: Place) -> bool {
+        place.index == 0
+            || self
+                .index(place.ask)
+                .and_then(|index| self.under_way.get(index)?.as_ref())
+                .is_none_or(|under_way| place.index == under_way.answers.len() - under_way.missing)
+    }
+
     /// The step ends: the answers it gave to requests that still wait for others are told where
     /// its record lies, and what they point into is kept.
     pub(super) fn end_step(&mut self, pins: &Pins, mut place: impl FnMut(&mut Answer)) {
-        for fresh in self.fresh.drain(..) {
-            let Some(Some(ask)) = of(self.first, &mut self.under_way, fresh.ask) else { continue };
+        for fresh in std::mem::take(&mut self.fresh) {
+            let Some(ask) = self.get_mut(fresh.ask) else { continue };
             ask.answers.get_mut(fresh.index).into_iter().flatten().for_each(&mut place);
             if !ask.older.last().is_some_and(|last| last.are(pins)) {
                 ask.older.push(pins.clone());
@@ -117,12 +126,19 @@ impl Asks {
         }
     }
 
+    /// Where a request stands.
+    fn index(&self, ask: u64) -> Option<usize> {
+        usize::try_from(ask.checked_sub(self.first)?).ok()
+    }
+
     fn get_mut(&mut self, ask: u64) -> Option<&mut UnderWay> {
-        of(self.first, &mut self.under_way, ask)?.as_mut()
+        let index = self.index(ask)?;
+        self.under_way.get_mut(index)?.as_mut()
     }
 
     fn remove(&mut self, ask: u64) -> Option<UnderWay> {
-        let found = of(self.first, &mut self.under_way, ask)?.take();
+        let index = self.index(ask)?;
+        let found = self.under_way.get_mut(index)?.take();
         while let Some(None) = self.under_way.front() {
             self.under_way.pop_front();
             self.first += 1;
@@ -134,13 +150,4 @@ impl Asks {
     pub(super) fn is_empty(&self) -> bool {
         self.under_way.is_empty()
     }
-}
-
-/// The place of a request among those from this number on.
-fn of(
-    first: u64,
-    under_way: &mut VecDeque<Option<UnderWay>>,
-    ask: u64,
-) -> Option<&mut Option<UnderWay>> {
-    under_way.get_mut(usize::try_from(ask.checked_sub(first)?).ok()?)
 }

@@ -11,6 +11,7 @@ mod clean;
 pub mod duty;
 mod events;
 pub(crate) mod examine;
+mod held;
 mod inbox;
 mod lookups;
 pub mod open;
@@ -48,6 +49,7 @@ pub use watchdog::Pulse;
 
 use asks::{Asks, Place};
 use clean::Cleaning;
+use held::{Held, is_about_many};
 use lookups::{LookUps, Next};
 
 /// Facts of one step, about: what is gathered beyond it waits for the next.
@@ -109,6 +111,8 @@ pub struct Driver {
     pins: Pins,
     /// Commands that nobody has looked at.
     backlog: VecDeque<(Place, Command)>,
+    /// Commands that wait for what is before them in their requests.
+    held: Held,
     /// Workers that wait for something to lease, oldest first.
     waiting: BTreeMap<QueueName, BTreeMap<u64, Wait>>,
     /// Old records that are not looked through, and whether they are the last of their segment.
@@ -132,6 +136,7 @@ impl Driver {
             asks: Asks::default(),
             look_ups: LookUps::default(),
             backlog: VecDeque::new(),
+            held: Held::default(),
             waiting: BTreeMap::new(),
             old: (VecDeque::new(), false),
             last_write: Time::ZERO,
@@ -256,13 +261,14 @@ impl Driver {
                 }
                 Some(Next::Again(wanted)) => self.wanted.push(wanted),
                 None => {
-                    let Some((place, command)) = self.backlog.pop_front() else { break };
+                    let next = self.held.next().or_else(|| self.backlog.pop_front());
+                    let Some((place, command)) = next else { break };
                     left = left.saturating_sub(effort(&command));
                     self.decide(place, command);
                 }
             }
         }
-        self.look_ups.any_back() || !self.backlog.is_empty()
+        self.look_ups.any_back() || self.held.any_free() || !self.backlog.is_empty()
     }
 
     /// Has the step room for another command?
@@ -272,6 +278,10 @@ impl Driver {
 
     /// Decides a command nobody has looked up anything for.
     fn decide(&mut self, place: Place, command: Command) {
+        if is_about_many(&command) && !self.asks.is_next(place) {
+            self.held.hold(place, command, &mut self.backlog);
+            return;
+        }
         let wanted = command.address().and_then(|at| self.look_ups.under_way(at));
         if let Some(wanted) = wanted {
             // Others wait for the same key: keep the order.
@@ -304,6 +314,7 @@ impl Driver {
 
     fn answer(&mut self, place: Place, answer: Answer) {
         self.answered.extend(self.asks.answer(place, answer));
+        self.held.answered(place, &self.asks);
     }
 
     // Workers.

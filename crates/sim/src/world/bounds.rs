@@ -59,6 +59,31 @@ fn look_ups_that_come_back_together_fit_their_steps() {
 }
 
 #[test]
+fn what_counts_comes_after_what_was_asked_before_it_and_before_what_was_asked_after_it() {
+    let mut world = begun();
+    let first = schedule("old", HOUR, 10, IfExists::Keep);
+    answers(&mut world, vec![first, settle("old")]);
+    // It is in the archive alone by now: what begins it anew waits, and the rest would not have to.
+    let all = vec![
+        schedule("old", HOUR, 10, IfExists::Renew),
+        Command::GetQueue(orders()),
+        schedule("new", HOUR, 10, IfExists::Keep),
+        Command::ListQueues,
+        settle("old"),
+        schedule("old", HOUR, 10, IfExists::Renew),
+        settle("new"),
+        Command::ListQueues,
+    ];
+    let answers = answers(&mut world, all);
+    let pending = answers.iter().filter_map(|answer| match answer {
+        Answer::Queue(queue) => Some(queue.now.pending),
+        Answer::Queues(queues) => Some(queues.iter().map(|queue| queue.now.pending).sum()),
+        _ => None,
+    });
+    assert_eq!(pending.collect::<Vec<u64>>(), [1, 2, 1]);
+}
+
+#[test]
 fn workers_that_waited_together_fit_their_steps() {
     let mut world = begun();
     for hundred in 0..200 {
