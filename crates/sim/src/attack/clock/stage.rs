@@ -12,7 +12,8 @@
 //! never goes back; while the clock is trusted it is the wall clock's, or stands still because it is
 //! ahead of it; under the guard it moves exactly as real time does; no deadline has lapsed before
 //! it was due; what happened to a deadline stays so; and none is missing. Times are the server's
-//! own: nothing is judged by how long something took here.
+//! own: nothing is judged by how long something took here. What is pending is asked about over the
+//! Redis protocol as well, whose commands tell and compare times.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,12 +21,13 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::super::moment::wall_ms;
 use super::super::oracle::instant;
+use super::super::resp::{Conversation, Said};
 use super::super::server::{Segments, Server, Setup};
 use super::super::wire::Connection;
 
@@ -265,6 +267,37 @@ impl Stage {
     pub(super) fn is_pending(&mut self, key: &str) -> anyhow::Result<()> {
         let record = self.read(key)?;
         self.check(record["state"] == "pending", || format!("{key} should be pending: {record}"));
+        self.is_told_by_journal_time(key)
+    }
+
+    /// What Redis's commands tell and compare goes by journal time as well.
+    fn is_told_by_journal_time(&mut self, key: &str) -> anyhow::Result<()> {
+        let due = self.due(key)?;
+        let (server, _) = self.serving.as_ref().context("the server does not run")?;
+        let mut conversation = Conversation::open(server.doors().redis)?;
+        let name = format!("{QUEUE}:{key}");
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let asked = [words(&["TIME"]), words(&["PTTL", &name]), words(&["TIME"])];
+        let said = conversation.say_all(&asked)?;
+        let (from, to) = (time(&said[0])?, time(&said[2])?);
+        let left = due.saturating_sub(to)..=due.saturating_sub(from);
+        let told = if let Said::Integer(ms) = said[1] { u64::try_from(ms).ok() } else { None };
+        let latest = self.latest;
+        self.check(from >= latest && to >= from, || {
+            format!("TIME went back from {latest}: {said:?}")
+        });
+        self.check(told.is_some_and(|told| left.contains(&told)), || {
+            format!("{key}, due at {due}, has {left:?} ms left: {said:?}")
+        });
+        self.latest = self.latest.max(to);
+        self.seen.operations += 3;
+        // Half of what is left is not later, as long as time does not run through the other half.
+        if *left.start() > millis(PATIENCE) {
+            let half = (left.start() / 2).to_string();
+            let moved = conversation.say(&words(&["PEXPIRE", &name, &half, "GT"]))?;
+            self.check(moved == Said::Integer(0), || format!("{key} was moved to be due earlier"));
+            self.seen.operations += 1;
+        }
         Ok(())
     }
 
@@ -498,6 +531,22 @@ fn clock_of(answer: &Value) -> anyhow::Result<Clock> {
         guard: shown["guard"].as_str().map(str::to_owned),
         recovery_until: time("recovery_until")?,
     })
+}
+
+/// What `TIME` says, in milliseconds.
+fn time(said: &Said) -> anyhow::Result<u64> {
+    let Said::List(parts) = said else { bail!("TIME is answered {said:?}") };
+    let number = |part: &Said| match part {
+        Said::Bytes(digits) => str::from_utf8(digits).ok()?.parse::<u64>().ok(),
+        _ => None,
+    };
+    match parts.as_slice() {
+        [seconds, micros] => {
+            let both = number(seconds).zip(number(micros)).context("TIME has numbers")?;
+            Ok(both.0 * 1_000 + both.1 / 1_000)
+        }
+        _ => bail!("TIME is answered {said:?}"),
+    }
 }
 
 fn millis(span: Duration) -> u64 {
