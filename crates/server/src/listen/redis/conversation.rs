@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use duly_engine::time::Span;
 use duly_wire::{Listing, Page, Session, Todo};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::Room;
 use super::patience::Patience;
@@ -82,12 +82,12 @@ pub(super) struct Conversation<S> {
     room: Room,
     hearing: Option<Hearing>,
     patience: Patience,
-    /// Held while a request is read that is longer than what is read ahead, and until when it may be.
-    long: Option<(OwnedSemaphorePermit, Instant)>,
+    /// Held while a request is read that is longer than what is read ahead, and how long it may be.
+    long: Option<(OwnedSemaphorePermit, Pin<Box<Sleep>>)>,
     /// Held while a large question is asked.
     large: Option<OwnedSemaphorePermit>,
     /// What keeps the payloads of answers that are not told yet, and how long it does.
-    telling: Option<(Pins, Instant)>,
+    telling: Option<(Pins, Pin<Box<Sleep>>)>,
     /// Bytes taken since the last progress.
     taken: usize,
     /// Questions asked for a request that was begun before the client had ended.
@@ -175,14 +175,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 let handle = self.room.handle.clone();
                 let reply = self.meanwhile(handle.ask_unfetched(commands)).await??;
                 self.session.answered(reply.answers);
-                self.telling = Some((reply.pins, Instant::now() + TELLING));
+                self.telling = Some((reply.pins, Box::pin(sleep(TELLING))));
                 Ok(())
             }
             Todo::Tell => {
-                let (pins, until) = self.telling.as_ref().expect("what is told was answered");
-                if Instant::now() > *until {
-                    return Err(Over::Cut(Cut::Slow));
-                }
+                let (pins, _) = self.telling.as_ref().expect("what is told was answered");
                 self.session.tell(&mut |payload: &mut PayloadAt| pins.fetch(payload));
                 // A walk goes back to the end of those who wait for a place with each of its questions.
                 self.large = None;
@@ -247,21 +244,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             let places = Arc::clone(&self.room.long);
             let place = async move { timeout(LONG.1, places.acquire_owned()).await };
             let place = self.meanwhile(place).await?.map_err(|_| Over::Cut(Cut::Unfinished))?;
-            self.long = Some((place.expect("nobody closes it"), Instant::now() + LONG.0));
+            self.long = Some((place.expect("nobody closes it"), Box::pin(sleep(LONG.0))));
         }
-        let until = self.long.as_ref().map(|(_, until)| *until);
+        let mut long = self.long.take();
         while self.session.unread() == before {
             if self.socket.has_ended {
                 self.send().await?;
                 return Err(Over::Left);
             }
-            match until {
-                Some(until) => timeout_at(until, self.step(true))
-                    .await
-                    .map_err(|_| Over::Cut(Cut::Unfinished))??,
-                None => self.step(true).await?,
+            let over = over(long.as_mut().map(|(_, until)| until));
+            tokio::select! {
+                biased;
+                moved = self.step(true) => moved?,
+                () = over => return Err(Over::Cut(Cut::Unfinished)),
             }
         }
+        self.long = long;
         Ok(())
     }
 
@@ -322,7 +320,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         } else {
             Some(Cut::Idle).filter(|_| self.hearing.is_none())
         };
-        let Conversation { socket, session, room, hearing, patience, .. } = self;
+        let Conversation { socket, session, room, hearing, patience, telling, .. } = self;
         tokio::select! {
             biased;
             moved = socket.exchange(session, wants_to_read) => {
@@ -337,6 +335,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             }
             () = news(hearing.as_mut()), if untaken < UNTAKEN => {}
             () = stopped(&mut room.stopping), if wants_to_read => return Err(Over::Stopping),
+            () = over(telling.as_mut().map(|(_, until)| until)) => return Err(Over::Cut(Cut::Slow)),
             () = patience.run_out(wait) => return Err(wait.map_or(Over::Left, Over::Cut)),
         }
         self.hear()
@@ -365,6 +364,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             hearing.news.mark_changed();
         }
         Ok(())
+    }
+}
+
+/// Returns when the time is over, if it is bounded.
+async fn over(until: Option<&mut Pin<Box<Sleep>>>) {
+    match until {
+        Some(until) => until.as_mut().await,
+        None => std::future::pending().await,
     }
 }
 
