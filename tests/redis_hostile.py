@@ -256,6 +256,9 @@ def together(suite, server):
         halves = half_requests(server)
         greedy = [*never_read(server, "SETEX"), *never_read(server, "GET")]
         deaf = never_listens(suite, server)
+        # Whoever reads before it is cut off is no such client any longer.
+        slow = len(greedy) + len(deaf)
+        until(lambda: figure(server, 'cut_total{why="slow"}') >= slow, "all of them are cut off", CUT)
         for name, clients in (("half a request", halves), ("a pipeline", greedy), ("deaf", deaf)):
             ended = [client for client in clients if hung_up(client)]
             suite.equal(len(ended), len(clients), f"{name}: all were let go of")
