@@ -12,6 +12,7 @@ mod fuzz;
 mod history;
 mod life;
 mod linearize;
+mod load;
 mod markers;
 mod oracle;
 mod run;
@@ -70,6 +71,8 @@ enum Way {
     /// Attacks the built binary, with an oracle that remembers what anybody was told.
     #[command(subcommand)]
     Attack(attack::Attack),
+    /// Measures a server that is there already: what `scripts/bench` asks for.
+    Load(load::Options),
     /// Feeds every parser and decoder what nobody would write.
     Fuzz {
         /// How often, all together; as an ordinary run does unless it is said.
@@ -103,6 +106,7 @@ fn main() -> ExitCode {
         Way::Freeze { into, seed } => upgrade::freeze(&into, seed),
         Way::History { file } => linearize::run(&file),
         Way::Attack(attack) => attack::run(&attack),
+        Way::Load(options) => load::run(&options),
         Way::Fuzz { executions, amount, target, seed } => {
             let executions = executions.unwrap_or(fuzz::EXECUTIONS * amount.times());
             fuzz::run(executions, target.as_deref(), seed)
