@@ -5,6 +5,7 @@
 //! arrivals are the due times themselves, so a server that stands still is late with all of them.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
@@ -28,7 +29,9 @@ pub(super) struct Due {
     first_ms: u64,
     spread_ms: u64,
     /// The first due time by the stopwatch.
-    first: Instant,
+    pub(super) first: Instant,
+    /// Deadlines that are due much later.
+    pub(super) others: Range<u64>,
 }
 
 /// What came of it.
@@ -68,7 +71,8 @@ impl Due {
         let spread_ms = u64::try_from(spread.as_millis()).context("that is too long")?;
         let first_ms = u64::try_from(now.as_millis()).context("a clock far ahead")? + lead_ms;
         let first = stopwatch + Duration::from_millis(first_ms).saturating_sub(now);
-        let due = Due { count, first_ms, spread_ms, first };
+        let others = count..count + trial_run.count;
+        let due = Due { count, first_ms, spread_ms, first, others };
         let when = |number| due.first_ms + number * due.spread_ms / due.count;
         closed::run(crowd, Verb::Schedule(&when), shape, (0, count), patience, patience)?;
         let left = due.first.saturating_duration_since(Instant::now());
@@ -164,7 +168,7 @@ pub(super) fn work(
                         left -= u64::from(said.1);
                     }
                 }
-                Said::Noise => bail!("noise is not passed on"),
+                Said::Lapsed(_) | Said::Noise => bail!("nobody asked for {said:?}"),
             }
             Ok(())
         })?;

@@ -16,6 +16,7 @@ mod dialect;
 mod due;
 mod histogram;
 mod paced;
+mod storm;
 
 use std::cell::RefCell;
 use std::io::Write as _;
@@ -91,6 +92,8 @@ enum Work {
     Settle,
     /// Schedules what falls due while workers wait for it.
     Due,
+    /// Schedules what falls due at once, and settles others while it lapses.
+    Storm,
 }
 
 /// What came of it.
@@ -166,6 +169,13 @@ impl Options {
                     again: worked.again,
                     ..begun.of(due.count, worked.time)
                 })
+            }
+            Work::Storm => {
+                let due = Due::lay(crowd, self.filling(), self.count, Duration::ZERO, patience)?;
+                due.nearly();
+                let begun = begin()?;
+                let done = storm::run(crowd, &due, patience)?;
+                Ok(begun.of(done.count, done.time).with_latency(&done.latency))
             }
         }
     }

@@ -27,6 +27,7 @@ enum Asked {
     Settle,
     Lease,
     Verdict,
+    Lapsed,
 }
 
 impl DulyRedis {
@@ -97,6 +98,14 @@ impl Dialect for DulyRedis {
         }
     }
 
+    fn count_lapsed(&mut self, out: &mut Vec<u8>) -> bool {
+        resp::words(out, 2);
+        resp::word(out, b"DULY.STATS");
+        resp::word(out, QUEUE);
+        self.asked.push_back(Asked::Lapsed);
+        true
+    }
+
     fn hear(&mut self, bytes: &[u8], _out: &mut Vec<u8>) -> anyhow::Result<Option<(usize, Said)>> {
         let Some((value, length)) = resp::value(bytes)? else { return Ok(None) };
         let said = match self.asked.pop_front().context("an answer that nobody asked for")? {
@@ -104,9 +113,17 @@ impl Dialect for DulyRedis {
             Asked::Schedule if value == Value::Text(b"OK") => Said::Done(1),
             Asked::Settle if value == Value::Number(1) => Said::Done(1),
             Asked::Lease => handed(&value)?,
+            Asked::Lapsed => lapsed(&value)?,
             Asked::Schedule | Asked::Settle => bail!("not done: {value:?}"),
         };
         Ok(Some((length, said)))
+    }
+}
+
+fn lapsed(value: &Value<'_>) -> anyhow::Result<Said> {
+    match value.field("queue")?.field("total")?.field("lapsed")? {
+        Value::Number(count) => Ok(Said::Lapsed(u64::try_from(*count).context("it is a count")?)),
+        other => bail!("a number was expected, not {other:?}"),
     }
 }
 

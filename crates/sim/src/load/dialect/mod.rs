@@ -50,6 +50,8 @@ pub(super) enum Said {
     Handed(Vec<Handed>),
     /// So many answers to a lease are not coming: there is nothing just now.
     Nothing(usize),
+    /// So many have lapsed.
+    Lapsed(u64),
     /// Of no interest.
     Noise,
 }
@@ -86,6 +88,11 @@ pub(super) trait Dialect {
 
     /// Says of each of these that it is done.
     fn verdicts(&mut self, out: &mut Vec<u8>, handed: &[Handed]);
+
+    /// Asks how many have lapsed for good, and says whether it can.
+    fn count_lapsed(&mut self, _out: &mut Vec<u8>) -> bool {
+        false
+    }
 
     /// Reads the first answer in these bytes, if it is all there, and says how long it is. What must be
     /// said in return at once goes to `out`. A refusal is an error.
