@@ -1,0 +1,1 @@
+"""Duly beside its rivals: what `scripts/bench` runs."""
