@@ -16,6 +16,7 @@ import pathlib
 import random
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,8 @@ MARKS = ("<!-- what scripts/bench --publish wrote: begin -->", "<!-- what script
 
 
 def main():
+    # Whoever ends it gets his servers stopped and his directories removed, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tools = asked()
     if tools.install:
         install(tools.rivals)

@@ -26,8 +26,8 @@ const SPARE: Duration = Duration::from_secs(1);
 pub(super) struct Due {
     pub(super) count: u64,
     /// By the wall clock, in milliseconds.
-    first_ms: u64,
-    spread_ms: u64,
+    pub(super) first_ms: u64,
+    pub(super) spread_ms: u64,
     /// The first due time by the stopwatch.
     pub(super) first: Instant,
     /// Deadlines that are due much later.

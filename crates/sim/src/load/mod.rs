@@ -16,6 +16,8 @@ mod dialect;
 mod due;
 mod histogram;
 mod paced;
+#[cfg(test)]
+mod proof;
 mod storm;
 
 use std::cell::RefCell;
