@@ -115,7 +115,7 @@ def everything(tools):
     begun = time.monotonic()
     cells = rounds(there, tools, begun + tools.minutes * 60)
     return {
-        "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
+        "command": typed(),
         "at": time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()),
         "quick": tools.quick,
         "minutes": round((time.monotonic() - begun) / 60, 1),
@@ -126,6 +126,17 @@ def everything(tools):
         "summary": summary.summary(cells),
         "cells": cells,
     }
+
+
+def typed():
+    """What was typed, without the places of this machine."""
+    words, rest = ["scripts/bench"], iter(sys.argv[1:])
+    for word in rest:
+        if word in ("--duly", "--load", "--on", "--write"):
+            next(rest)
+        elif word != "--publish" and not word.startswith(("--duly=", "--load=", "--on=", "--write=")):
+            words.append(word)
+    return shlex.join(words)
 
 
 def described(rival):
@@ -184,6 +195,8 @@ def write(result, table, folder):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     (folder / "table.txt").write_text(table)
+    for old in folder.glob("*.svg"):
+        old.unlink()
     for name, picture in plot.plots(result).items():
         (folder / f"{name}.svg").write_text(picture)
     print(f"written to {folder}", file=sys.stderr)
