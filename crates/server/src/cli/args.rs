@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::bench::Case;
+use super::bench::{Case, Over};
 use crate::run::LAUNCH;
 
 const TEMPLATE: &str = "{about}\n\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
@@ -56,6 +56,7 @@ pub(super) enum Verb {
     #[command(help_template = TEMPLATE, before_help = "Examples:
   duly bench                           about a minute, beside whatever runs here
   duly bench --quick --json
+  duly bench --over redis
   duly bench --only schedule-64 --only batch --data /mnt/ssd/bench")]
     Bench(Bench),
     /// Print the commented default configuration, or check a file.
@@ -492,6 +493,10 @@ pub(super) struct Bench {
     /// Only this; may be given several times.
     #[arg(long, value_name = "NAME")]
     pub(super) only: Vec<Case>,
+    /// How the servers are spoken to; over the Redis protocol only schedules, settles and batches
+    /// are measured.
+    #[arg(long, value_enum, default_value_t, value_name = "PROTOCOL")]
+    pub(super) over: Over,
     /// Print JSON instead of a table.
     #[arg(long)]
     pub(super) json: bool,

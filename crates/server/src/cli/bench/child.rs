@@ -31,6 +31,7 @@ pub(super) struct Child {
     program: PathBuf,
     folder: PathBuf,
     address: SocketAddr,
+    redis: SocketAddr,
     process: process::Child,
 }
 
@@ -47,11 +48,10 @@ impl Child {
     pub(super) async fn start(program: &Path, folder: &Path) -> anyhow::Result<Child> {
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
-        let address = free_address()?;
-        let process = spawn(program, folder, address)?;
-        let child =
-            Child { program: program.to_owned(), folder: folder.to_owned(), address, process };
-        let mut child = child;
+        let (address, redis) = (free_address()?, free_address()?);
+        let process = spawn(program, folder, [address, redis])?;
+        let (program, folder) = (program.to_owned(), folder.to_owned());
+        let mut child = Child { program, folder, address, redis, process };
         child.ready().await?;
         child.rest().await?;
         Ok(child)
@@ -59,6 +59,11 @@ impl Child {
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it speaks the Redis protocol.
+    pub(super) fn redis(&self) -> SocketAddr {
+        self.redis
     }
 
     /// The number of its process.
@@ -71,7 +76,7 @@ impl Child {
     pub(super) async fn kill_and_restart(&mut self) -> anyhow::Result<Duration> {
         self.kill();
         let begun = clock::stopwatch();
-        self.process = spawn(&self.program, &self.folder, self.address)?;
+        self.process = spawn(&self.program, &self.folder, [self.address, self.redis])?;
         self.ready().await?;
         Ok(begun.elapsed())
     }
@@ -134,11 +139,14 @@ fn log_file(folder: &Path) -> PathBuf {
     folder.join("server.log")
 }
 
-fn spawn(program: &Path, folder: &Path, address: SocketAddr) -> anyhow::Result<process::Child> {
+fn spawn(
+    program: &Path,
+    folder: &Path,
+    [http, redis]: [SocketAddr; 2],
+) -> anyhow::Result<process::Child> {
     let log = File::create(log_file(folder)).context("cannot write the server's log")?;
     Command::new(program)
-        .args(["serve", "--redis", "off", "--http"])
-        .arg(address.to_string())
+        .args(["serve", "--http", &http.to_string(), "--redis", &redis.to_string()])
         .arg("--data")
         .arg(folder.join("data"))
         .env_clear()

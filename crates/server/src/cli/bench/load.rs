@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::task::JoinSet;
 
-use super::requests::Template;
+use super::requests::{Template, Wanted};
 use super::wire::Connection;
 use crate::clock;
 
@@ -60,9 +60,8 @@ pub(super) async fn drive(
                     break;
                 }
                 let sent = clock::stopwatch();
-                let answer = connection.ask_well(template.from(first)).await?;
+                ask(&mut connection, &mut template, first).await?;
                 times.push(sent.elapsed());
-                all_good(&template, answer)?;
             }
             anyhow::Ok((template.len() * times.len() as u64, times))
         });
@@ -88,8 +87,23 @@ pub(super) async fn send_all(
     Ok(())
 }
 
-fn all_good(template: &Template, answer: &[u8]) -> anyhow::Result<()> {
-    if template.len() > 1 { lines_good(answer) } else { Ok(()) }
+/// Sends the template for the deadlines from this number on, and waits until all of it is a yes.
+async fn ask(
+    connection: &mut Connection,
+    template: &mut Template,
+    first: u64,
+) -> anyhow::Result<()> {
+    let (count, wanted) = (template.len(), template.wanted());
+    match wanted {
+        Wanted::Status => {
+            let answer = connection.ask_well(template.from(first)).await?;
+            if count > 1 { lines_good(answer) } else { Ok(()) }
+        }
+        Wanted::Reply(reply) => {
+            let times = usize::try_from(count).context("it is in memory")?;
+            connection.ask_plainly(template.from(first), reply, times).await
+        }
+    }
 }
 
 /// Every line of a batch's answer begins with its status; a problem's does not, or not with this.

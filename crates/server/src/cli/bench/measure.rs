@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
+use serde::Serialize;
 
 use super::child::Child;
 use super::due::{Schedule, work};
@@ -25,6 +26,8 @@ use crate::clock;
 pub(super) const QUEUE: &str = "bench";
 /// Deadlines in one request of a batch.
 pub(super) const BATCH: u64 = 1_000;
+/// Commands in one pipeline of the Redis protocol.
+const PIPELINE: usize = 1_000;
 /// No count: only time stops it.
 const ENDLESS: u64 = u64::MAX;
 /// How long to wait for what must come.
@@ -49,6 +52,37 @@ pub enum Case {
     Pending,
     /// All due in one millisecond.
     Stampede,
+}
+
+impl Case {
+    /// What can be measured over a protocol.
+    pub fn over(over: Over) -> &'static [Case] {
+        match over {
+            Over::Http => Case::value_variants(),
+            Over::Redis => &[Case::ScheduleOne, Case::ScheduleMany, Case::Settle, Case::Batch],
+        }
+    }
+}
+
+/// How the server is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Over {
+    /// Its HTTP API.
+    #[default]
+    Http,
+    /// The Redis protocol: `SET … EX`, `DEL`, and pipelines for batches.
+    Redis,
+}
+
+impl Over {
+    /// In words.
+    pub(super) fn shown(self) -> &'static str {
+        match self {
+            Over::Http => "HTTP",
+            Over::Redis => "the Redis protocol",
+        }
+    }
 }
 
 /// How much of it.
@@ -94,13 +128,20 @@ pub(super) struct Site<'a> {
     pub(super) program: &'a Path,
     pub(super) folder: PathBuf,
     pub(super) plan: Plan,
+    pub(super) over: Over,
 }
 
 impl Site<'_> {
     pub(super) async fn measure(&self, case: Case) -> anyhow::Result<Vec<Row>> {
         let time = Stop { count: ENDLESS, time: self.plan.time };
-        let one = || requests::schedule(QUEUE);
-        let thousand = || requests::schedules(QUEUE, BATCH);
+        let one = || match self.over {
+            Over::Http => requests::schedule(QUEUE),
+            Over::Redis => requests::set(QUEUE, 1),
+        };
+        let thousand = || match self.over {
+            Over::Http => requests::schedules(QUEUE, BATCH),
+            Over::Redis => requests::set(QUEUE, PIPELINE),
+        };
         match case {
             Case::ScheduleOne => {
                 self.rate("schedule-1", "schedule, 1 connection", 1, time, one).await
@@ -137,7 +178,37 @@ impl Site<'_> {
         template: impl Fn() -> Template,
     ) -> anyhow::Result<Vec<Row>> {
         let child = self.server("none").await?;
-        Ok(vec![rate(&child, name, measured, connections, stop, template).await?])
+        Ok(vec![self.rate_of(&child, name, measured, connections, stop, template).await?])
+    }
+
+    async fn rate_of(
+        &self,
+        child: &Child,
+        name: &'static str,
+        measured: &str,
+        connections: usize,
+        stop: Stop,
+        template: impl Fn() -> Template,
+    ) -> anyhow::Result<Row> {
+        let address = match self.over {
+            Over::Http => child.address(),
+            Over::Redis => child.redis(),
+        };
+        child.rest().await?;
+        let before = Meter::read(child).await?;
+        let done = drive(address, connections, stop, template).await?;
+        let at_work = Meter::read(child).await?.since(&before);
+        child.rest().await?;
+        let spent = Meter::read(child).await?.since(&before);
+        Ok(Row {
+            name,
+            measured: measured.to_owned(),
+            count: done.count,
+            per_second: Some(round(number(done.count) / at_work.wall.as_secs_f64())),
+            times: Times::of(done.times),
+            cost: Some(Cost::of(&spent, &at_work.limit(), done.count)),
+            figure: None,
+        })
     }
 
     async fn settle(&self) -> anyhow::Result<Vec<Row>> {
@@ -146,8 +217,11 @@ impl Site<'_> {
         load(&child, QUEUE, count).await?;
         let stop = Stop { count, time: self.plan.time };
         let measured = "settle by key, 64 connections";
-        let template = || requests::settle(QUEUE);
-        Ok(vec![rate(&child, "settle-64", measured, 64, stop, template).await?])
+        let template = || match self.over {
+            Over::Http => requests::settle(QUEUE),
+            Over::Redis => requests::delete(QUEUE),
+        };
+        Ok(vec![self.rate_of(&child, "settle-64", measured, 64, stop, template).await?])
     }
 
     /// Deadlines due at times of their own: how late the server lapses them, and how late a waiting
@@ -267,31 +341,6 @@ impl Site<'_> {
             figure: Some(Figure::AllDone { all_done_ms: millis(all) }),
         }])
     }
-}
-
-async fn rate(
-    child: &Child,
-    name: &'static str,
-    measured: &str,
-    connections: usize,
-    stop: Stop,
-    template: impl Fn() -> Template,
-) -> anyhow::Result<Row> {
-    child.rest().await?;
-    let before = Meter::read(child).await?;
-    let done = drive(child.address(), connections, stop, template).await?;
-    let at_work = Meter::read(child).await?.since(&before);
-    child.rest().await?;
-    let spent = Meter::read(child).await?.since(&before);
-    Ok(Row {
-        name,
-        measured: measured.to_owned(),
-        count: done.count,
-        per_second: Some(round(number(done.count) / at_work.wall.as_secs_f64())),
-        times: Times::of(done.times),
-        cost: Some(Cost::of(&spent, &at_work.limit(), done.count)),
-        figure: None,
-    })
 }
 
 /// Schedules so many, due much later, by batches over one connection.

@@ -1,6 +1,6 @@
 //! `duly bench`: what this server does on this machine, in one honest table.
 //!
-//! It starts servers of its own as child processes, loads them over HTTP as callers do, and prints
+//! It starts servers of its own as child processes, loads them over HTTP or the Redis protocol, and prints
 //! what was measured together with what it cost on both sides and who held it up: generator and
 //! server share the machine, and a figure without that says nothing. It never touches a running
 //! server and leaves nothing behind. Nothing here is tuned for the measurement: the server runs with
@@ -22,10 +22,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum as _;
 
-pub use measure::{Case, Plan};
+pub use measure::{Case, Over, Plan};
 pub use report::{Cost, Figure, Report, Row, Times};
 
 use super::args::Bench;
@@ -51,7 +51,8 @@ pub(super) fn run(args: &Bench, environment: &Environment) -> ExitCode {
         folder: args.data.clone().unwrap_or_else(name),
         quick: args.quick,
         plan: if args.quick { Plan::QUICK } else { Plan::WHOLE },
-        cases: if args.only.is_empty() { Case::value_variants() } else { &args.only },
+        over: args.over,
+        cases: if args.only.is_empty() { Case::over(args.over) } else { &args.only },
     };
     let measured = runtime.block_on(async {
         let program = std::env::current_exe().context("cannot find this program")?;
@@ -86,12 +87,19 @@ pub struct Wish<'a> {
     pub quick: bool,
     /// How much of it.
     pub plan: Plan,
+    /// How the servers are spoken to.
+    pub over: Over,
     /// What, in this order.
     pub cases: &'a [Case],
 }
 
 /// Measures, with servers that are `program serve`; says on standard error how far it is.
 pub async fn measure(program: &Path, wish: &Wish<'_>) -> anyhow::Result<Report> {
+    if let Some(case) = wish.cases.iter().find(|case| !Case::over(wish.over).contains(case)) {
+        let name = case.to_possible_value();
+        let name = name.as_ref().map_or("", clap::builder::PossibleValue::get_name);
+        bail!("{name} is measured over HTTP only");
+    }
     let workplace = Workplace::make(&wish.folder)?;
     let before = process::load();
     let disk_sync_ms = disk::sync_ms(&workplace.folder)?;
@@ -101,7 +109,7 @@ pub async fn measure(program: &Path, wish: &Wish<'_>) -> anyhow::Result<Report> 
         let name = name.as_ref().map_or("", clap::builder::PossibleValue::get_name);
         print::say(&format!("duly bench: {name} ({} of {})\n", number + 1, wish.cases.len()));
         let folder = workplace.folder.join(name);
-        let site = Site { program, folder, plan: wish.plan };
+        let site = Site { program, folder, plan: wish.plan, over: wish.over };
         rows.extend(site.measure(*case).await.with_context(|| format!("in {name}"))?);
     }
     Ok(Report {
@@ -109,6 +117,7 @@ pub async fn measure(program: &Path, wish: &Wish<'_>) -> anyhow::Result<Report> 
         machine: process::machine(),
         load: [before, process::load()],
         disk_sync_ms,
+        over: wish.over,
         quick: wish.quick,
         rows,
     })

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::super::print::{Output, Tone};
 use super::super::table::{Cell, Table};
+use super::measure::Over;
 use super::meter::{Limit, Spent};
 
 /// Over the columns of the table.
@@ -37,6 +38,8 @@ pub struct Report {
     pub load: [String; 2],
     /// How long a sync of this disk takes by itself, in milliseconds: median and 99 %.
     pub disk_sync_ms: [f64; 2],
+    /// How the server was spoken to.
+    pub over: Over,
     /// Was it the short run?
     pub quick: bool,
     /// The rows of the table.
@@ -164,9 +167,11 @@ impl Report {
         let [before, after] = &self.load;
         let [median, most] = self.disk_sync_ms;
         let heading = format!(
-            "duly {} · {} · load {before} before, {after} after\n\
+            "duly {} over {} · {} · load {before} before, {after} after\n\
              a sync of this disk by itself: {median} ms, 99 of 100 within {most} ms\n\n",
-            self.version, self.machine
+            self.version,
+            self.over.shown(),
+            self.machine
         );
         let mut table = Table::new(&HEADINGS, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
         for row in &self.rows {

@@ -20,21 +20,35 @@ pub(super) struct Template {
     bytes: Vec<u8>,
     /// Where the digits of each key stand.
     places: Vec<usize>,
+    wanted: Wanted,
+}
+
+/// The answer that is a yes.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    /// A status of HTTP, and of each line if there are many.
+    Status,
+    /// This reply of the Redis protocol, for each deadline.
+    Reply(&'static [u8]),
 }
 
 impl Template {
     /// Every key in `bytes` has its digits written as zeros.
-    fn new(bytes: Vec<u8>) -> Template {
+    fn new(bytes: Vec<u8>, wanted: Wanted) -> Template {
         let key = key(0).into_bytes();
         let starts = (0..=bytes.len().saturating_sub(key.len()))
             .filter(|&at| bytes[at..at + key.len()] == key[..]);
         let places = starts.map(|at| at + KEY.len()).collect();
-        Template { bytes, places }
+        Template { bytes, places, wanted }
     }
 
     /// Deadlines it names.
     pub(super) fn len(&self) -> u64 {
         self.places.len() as u64
+    }
+
+    pub(super) fn wanted(&self) -> Wanted {
+        self.wanted
     }
 
     /// The request for the deadlines from this number on.
@@ -70,18 +84,40 @@ fn payload() -> String {
 pub(super) fn schedule(queue: &str) -> Template {
     let path = format!("/v1/queues/{queue}/deadlines/{}", key(0));
     let body = format!("{{{LATER},\"payload\":{}}}", payload());
-    Template::new(request("PUT", &path, &body))
+    Template::new(request("PUT", &path, &body), Wanted::Status)
 }
 
 /// A settle of one deadline.
 pub(super) fn settle(queue: &str) -> Template {
     let path = format!("/v1/queues/{queue}/deadlines/{}/settle", key(0));
-    Template::new(request("POST", &path, r#"{"outcome":"paid"}"#))
+    Template::new(request("POST", &path, r#"{"outcome":"paid"}"#), Wanted::Status)
 }
 
 /// Many deadlines in one request, due much later.
 pub(super) fn schedules(queue: &str, count: u64) -> Template {
-    Template::new(batch(count, |_| (queue, LATER.to_owned())))
+    Template::new(batch(count, |_| (queue, LATER.to_owned())), Wanted::Status)
+}
+
+/// So many deadlines as a pipeline of the Redis protocol, due much later.
+pub(super) fn set(queue: &str, count: usize) -> Template {
+    let key = format!("{queue}:{}", key(0));
+    let one = words(&["SET", &key, &payload(), "EX", "86400"]);
+    Template::new(one.repeat(count).into_bytes(), Wanted::Reply(b"+OK\r\n"))
+}
+
+/// A settle of one deadline over the Redis protocol.
+pub(super) fn delete(queue: &str) -> Template {
+    let key = format!("{queue}:{}", key(0));
+    Template::new(words(&["DEL", &key]).into_bytes(), Wanted::Reply(b":1\r\n"))
+}
+
+/// A command of the Redis protocol.
+fn words(words: &[&str]) -> String {
+    let mut text = format!("*{}\r\n", words.len());
+    for word in words {
+        write!(text, "${}\r\n{word}\r\n", word.len()).expect("memory takes all text");
+    }
+    text
 }
 
 /// The deadlines from `first` on in one request, each due when `due` says, in milliseconds.
@@ -91,8 +127,10 @@ pub(super) fn schedules_due(
     count: u64,
     due: impl Fn(u64) -> u64,
 ) -> Vec<u8> {
-    let mut template =
-        Template::new(batch(count, |place| (queue, format!("\"due\":{}", due(first + place)))));
+    let mut template = Template::new(
+        batch(count, |place| (queue, format!("\"due\":{}", due(first + place)))),
+        Wanted::Status,
+    );
     template.from(first).to_vec()
 }
 
@@ -159,6 +197,21 @@ mod tests {
         for number in [9, 10, 11] {
             assert!(sent.contains(&format!("\"{}\"", key(number))), "{number}");
         }
+    }
+
+    #[test]
+    fn a_pipeline_of_the_redis_protocol_names_each_deadline() {
+        let mut two = set("bench", 2);
+        assert_eq!(two.len(), 2);
+        let sent = text(two.from(9));
+        for number in [9, 10] {
+            let key = format!("bench:{}", key(number));
+            let command = format!("*5\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$200\r\n", key.len());
+            assert!(sent.contains(&command), "{sent}");
+        }
+        assert!(
+            text(delete("bench").from(1)).starts_with("*2\r\n$3\r\nDEL\r\n$30\r\nbench:order-")
+        );
     }
 
     #[test]

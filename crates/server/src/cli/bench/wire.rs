@@ -1,4 +1,4 @@
-//! The least HTTP there can be: prebuilt requests out, whole answers in.
+//! The least HTTP there can be: prebuilt requests out, whole answers in; and the least Redis protocol.
 //!
 //! The generator shares the machine with what it measures, so it must cost little: a request is bytes
 //! made once in which only the keys change, and of an answer only its status and its length are
@@ -54,7 +54,37 @@ impl Connection {
         }
     }
 
-    /// The same; anything but a yes is an error.
+    /// Sends a request to which the answer must be this reply, so many times, and waits for it. This is the
+    /// Redis protocol, as far as somebody needs it who hears a yes or gives up.
+    pub(super) async fn ask_plainly(
+        &mut self,
+        request: &[u8],
+        reply: &[u8],
+        times: usize,
+    ) -> anyhow::Result<()> {
+        self.stream.write_all(request).await.context("the server does not take a request")?;
+        self.buffer.clear();
+        let mut good = 0;
+        while good < reply.len() * times {
+            self.buffer.reserve(READ_BYTES);
+            let read = self.stream.read_buf(&mut self.buffer).await;
+            if read.context("the server does not answer")? == 0 {
+                bail!("the server hung up in the middle of an answer");
+            }
+            let wanted = reply.iter().cycle().skip(good % reply.len());
+            let fresh = &self.buffer[good..];
+            if fresh.iter().zip(wanted).any(|(heard, wanted)| heard != wanted) {
+                bail!("answered {}", String::from_utf8_lossy(fresh));
+            }
+            good = self.buffer.len();
+        }
+        if good > reply.len() * times {
+            bail!("answered more than was asked");
+        }
+        Ok(())
+    }
+
+    /// Like `ask`; anything but a yes is an error.
     pub(super) async fn ask_well(&mut self, request: &[u8]) -> anyhow::Result<&[u8]> {
         let answer = self.ask(request).await?;
         if !(200..300).contains(&answer.status) {
@@ -106,7 +136,33 @@ pub(super) fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Head, request};
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::{Connection, Head, request};
+
+    /// Whether two replies that are wanted are heard in this.
+    async fn two_are_good(said: &'static [u8]) -> bool {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("there is a port");
+        let address = listener.local_addr().expect("it has one");
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("somebody comes");
+            stream.write_all(said).await.expect("somebody listens");
+        });
+        let mut connection = Connection::open(address).await.expect("it listens");
+        let heard = connection.ask_plainly(b"", b"+OK\r\n", 2).await;
+        server.await.expect("it did not fail");
+        heard.is_ok()
+    }
+
+    #[tokio::test]
+    async fn only_the_wanted_reply_is_a_yes() {
+        assert!(two_are_good(b"+OK\r\n+OK\r\n").await);
+        assert!(!two_are_good(b"+OK\r\n-STORAGE_LOW no\r\n").await);
+        assert!(!two_are_good(b"+OK\r\n-NO\r\n").await, "as long as what is wanted");
+        assert!(!two_are_good(b"+OK\r\n").await, "it hung up");
+        assert!(!two_are_good(b"+OK\r\n+OK\r\n+OK\r\n").await, "nobody asked a third time");
+    }
 
     #[test]
     fn an_answer_ends_where_its_length_says() {
