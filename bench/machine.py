@@ -51,13 +51,14 @@ def threads(root):
     """Processor time of each thread of a tree of processes so far: by process, thread and name."""
     spent = {}
     for process in tree(root):
-        for path in pathlib.Path(f"/proc/{process}/task").glob("*/stat"):
-            try:
-                head, fields = path.read_text().rsplit(")", 1)
-            except OSError:
-                continue
-            fields = fields.split()
-            spent[process, path.parent.name, head.split("(", 1)[1]] = (int(fields[USER]) + int(fields[USER + 1])) / TICKS
+        try:
+            for thread in os.listdir(f"/proc/{process}/task"):
+                head, fields = pathlib.Path(f"/proc/{process}/task/{thread}/stat").read_text().rsplit(")", 1)
+                fields = fields.split()
+                spent[process, thread, head.split("(", 1)[1]] = (int(fields[USER]) + int(fields[USER + 1])) / TICKS
+        except OSError:
+            # It has ended since it was listed.
+            continue
     return spent
 
 

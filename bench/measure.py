@@ -70,6 +70,9 @@ def worked(rival, server, kind, asked, tools):
         end.start()
         try:
             begun = generator.stdout.readline()
+            if kind == "settle":
+                # What the filling left to be done is not part of it.
+                server.rested(10.0)
             before = Moment(server)
             if begun.strip() == "begin":
                 generator.stdin.write("\n")

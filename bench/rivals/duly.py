@@ -28,7 +28,8 @@ class Duly(Rival):
         server = Running(folder, command, lambda: asked(http_port, "/readyz")[0] == 200)
         server.http = http_port
         server.port = http_port if self.generator[1] == "duly-http" else redis_port
-        server.settled()
+        # What it prepares for itself after its start is not part of any work.
+        server.rested()
         return server
 
 

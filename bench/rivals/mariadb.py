@@ -56,6 +56,7 @@ class MariaDB(Rival):
         asked = ["mariadb-admin", "--no-defaults", f"--socket={socket}", "-uroot", "ping"]
         server = Running(folder, command, lambda: subprocess.run(asked, capture_output=True).returncode == 0)
         server.socket, server.port = socket, 0
+        server.rested(5.0)
         return server
 
 

@@ -62,6 +62,7 @@ class OnPostgres(Rival):
         server = Running(folder, command, lambda: subprocess.run(ready).returncode == 0, user)
         server.port, server.socket = port, socket
         server.table = {"pg-boss": "pgboss.job", "graphile-worker": "graphile_worker._private_jobs"}[self.name]
+        server.rested(5.0)
         return server
 
 
