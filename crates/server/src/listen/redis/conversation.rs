@@ -87,7 +87,7 @@ pub(super) struct Conversation<S> {
     /// Held while a large question is asked.
     large: Option<OwnedSemaphorePermit>,
     /// What keeps the payloads of answers that are not told yet, and how long it does.
-    telling: Option<(Pins, Pin<Box<Sleep>>)>,
+    telling: Option<(Pins, Option<Pin<Box<Sleep>>>)>,
     /// Bytes taken since the last progress.
     taken: usize,
     /// Questions asked for a request that was begun before the client had ended.
@@ -175,15 +175,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 let handle = self.room.handle.clone();
                 let reply = self.meanwhile(handle.ask_unfetched(commands)).await??;
                 self.session.answered(reply.answers);
-                self.telling = Some((reply.pins, Box::pin(sleep(TELLING))));
+                self.telling = Some((reply.pins, None));
                 Ok(())
             }
             Todo::Tell => {
-                let (pins, _) = self.telling.as_ref().expect("what is told was answered");
+                let (pins, until) = self.telling.as_mut().expect("what is told was answered");
                 self.session.tell(&mut |payload: &mut PayloadAt| pins.fetch(payload));
                 // A walk goes back to the end of those who wait for a place with each of its questions.
                 self.large = None;
-                if !self.session.is_under_way() {
+                if self.session.is_under_way() {
+                    until.get_or_insert_with(|| Box::pin(sleep(TELLING)));
+                } else {
                     self.telling = None;
                 }
                 Ok(())
@@ -335,7 +337,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             }
             () = news(hearing.as_mut()), if untaken < UNTAKEN => {}
             () = stopped(&mut room.stopping), if wants_to_read => return Err(Over::Stopping),
-            () = over(telling.as_mut().map(|(_, until)| until)) => return Err(Over::Cut(Cut::Slow)),
+            () = over(telling.as_mut().and_then(|(_, until)| until.as_mut())) => return Err(Over::Cut(Cut::Slow)),
             () = patience.run_out(wait) => return Err(wait.map_or(Over::Left, Over::Cut)),
         }
         self.hear()
