@@ -349,7 +349,7 @@ fn value(deadline: Box<Deadline>) -> Reply {
 /// What is told of a schedule that begins anew, or is refused.
 fn yes(answer: &Answer) -> Reply {
     match answer {
-        Answer::Scheduled { created: true, .. } => Reply::OK,
+        Answer::Begun | Answer::Scheduled { created: true, .. } => Reply::OK,
         Answer::Refused(refusal) => refused(refusal),
         other => unreachable!("a schedule that replaces was answered with {other:?}"),
     }
