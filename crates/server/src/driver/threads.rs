@@ -60,6 +60,8 @@ const WHEN_BEHIND: Duration = Duration::from_millis(20);
 const LOOK_AT_CLOCK: Duration = Duration::from_millis(500);
 /// How long the archive waits for a full disk or a busy database.
 const ARCHIVE_WAITS: Duration = Duration::from_millis(200);
+/// How long what is final comes together before it is written.
+const ARCHIVE_GATHERS: Duration = Duration::from_millis(100);
 /// Niceness of a thread that works behind the others.
 const BEHIND_OTHERS: i32 = 10;
 /// Final records in one transaction of the archive at most.
@@ -442,6 +444,7 @@ fn keep(
     wake: &Sender<Message>,
 ) {
     let mut sweeping: Option<Retention> = None;
+    let mut is_full = false;
     loop {
         let first = match &mut sweeping {
             // Old records go in slices, while there is nothing better to do.
@@ -458,6 +461,10 @@ fn keep(
             None => to_archive.recv().ok(),
         };
         let Some(first) = first else { return };
+        if !is_full {
+            // Nobody waits for it, and few large transactions cost far less than many small ones.
+            thread::sleep(ARCHIVE_GATHERS);
+        }
         let (mut items, mut last_seq) = (Vec::new(), 0);
         let mut next = Some(first);
         while let Some(mut feed) = next {
@@ -467,6 +474,7 @@ fn keep(
             taken.unwrap_or_else(|error| fail("read a payload for the archive", &error));
             next = (items.len() < ARCHIVED_TOGETHER).then(|| to_archive.try_recv().ok()).flatten();
         }
+        is_full = items.len() >= ARCHIVED_TOGETHER;
         if items.is_empty() {
             vitals.archived.fetch_max(last_seq, Ordering::AcqRel);
             continue;
