@@ -444,7 +444,8 @@ fn keep(
     wake: &Sender<Message>,
 ) {
     let mut sweeping: Option<Retention> = None;
-    let mut is_full = false;
+    // What replay found comes first, and has waited long enough.
+    let mut is_full = true;
     loop {
         let first = match &mut sweeping {
             // Old records go in slices, while there is nothing better to do.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use duly_store::disk::{Disk, MemoryDisk, Open};
 use duly_store::journal::{self, Options, Report};
-use duly_store::{Directory, Error, FreshIdentity};
+use duly_store::{Directory, Error, FORMAT_VERSION, FreshIdentity};
 
 use super::Fate;
 
@@ -132,7 +132,7 @@ fn header(flaws: u8, first_seq: u64) -> (Vec<u8>, u32) {
     let flaw = |bit: u8| u64::from(flaws >> bit & 1);
     let mut bytes = vec![0; SEGMENT];
     bytes[0..8].copy_from_slice(b"duly-seg");
-    bytes[8..12].copy_from_slice(&(1 + u32::from(flaws & 1)).to_le_bytes());
+    bytes[8..12].copy_from_slice(&(FORMAT_VERSION + u32::from(flaws & 1)).to_le_bytes());
     bytes[12..16].copy_from_slice(&SALT.to_le_bytes());
     bytes[16..24].copy_from_slice(&(1 + flaw(1)).to_le_bytes());
     bytes[24..32].copy_from_slice(&INCARNATION.to_le_bytes());
