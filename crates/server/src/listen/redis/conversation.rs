@@ -121,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 break over;
             }
         };
-        match over {
+        match self.sorted(over) {
             Over::Left => {}
             Over::Broken(error) => tracing::debug!(%error, "a client's connection broke"),
             Over::Cut(cut) => {
@@ -135,6 +135,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             // Who does not take it now sees that it is cut off.
             Over::Stopping => drop(timeout(LAST_WORDS, self.send()).await),
             Over::Said => drop(timeout(LAST_WORDS, self.part()).await),
+        }
+    }
+
+    /// The kernel's patience with who takes nothing may end before ours: that is the same.
+    fn sorted(&mut self, over: Over) -> Over {
+        match over {
+            Over::Broken(error)
+                if error.kind() == io::ErrorKind::TimedOut
+                    && self.socket.untaken(&mut self.session) > 0 =>
+            {
+                Over::Cut(Cut::Slow)
+            }
+            over => over,
         }
     }
 
