@@ -21,6 +21,8 @@ pub struct Gone {
     pub id: DeadlineId,
     /// What it is called, unless a later generation of it is in memory under that name.
     pub at: Option<Address>,
+    /// It was erased, and its name went with an earlier process: it may be under any key.
+    pub is_nameless: bool,
 }
 
 impl Engine {
@@ -56,14 +58,15 @@ impl Engine {
             if still_there {
                 self.state.remove(slot);
             }
-            gone.push(Gone { id, at });
+            gone.push(Gone { id, at, is_nameless: false });
         }
         while gone.len() < max
             && let Some(erasure) =
                 self.state.erasures.pop_front_if(|erasure| erasure.seq <= archived)
         {
             self.state.erased.remove(&erasure.id);
-            gone.push(Gone { id: erasure.id, at: erasure.at });
+            let is_nameless = erasure.at.is_none();
+            gone.push(Gone { id: erasure.id, at: erasure.at, is_nameless });
         }
         let more = self.first_unarchived().is_some_and(|seq| seq <= archived);
         (gone, more)

@@ -63,7 +63,12 @@ impl LookUps {
         if self.all.is_empty() || zoo::bites(Bug::StaleLookUp) {
             return;
         }
-        for Gone { id, at } in gone {
+        for Gone { id, at, is_nameless } in gone {
+            if is_nameless {
+                let by_key = |wanted: &Wanted| matches!(wanted, Wanted::Key(_));
+                let all = self.all.iter_mut().filter(|(wanted, _)| by_key(wanted));
+                all.for_each(|(_, look_up)| look_up.stale = true);
+            }
             if let Some(look_up) = at.and_then(|at| self.all.get_mut(&Wanted::Key(at))) {
                 look_up.stale = true;
             }
@@ -105,5 +110,34 @@ impl LookUps {
     /// Has something come back that is not worked off?
     pub(super) fn any_back(&self) -> bool {
         !self.back.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use duly_engine::id::{DeadlineId, Key, QueueName};
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::super::asks::Asks;
+    use super::*;
+
+    #[test]
+    fn what_was_erased_before_the_start_may_have_been_under_any_key() {
+        let queue = QueueName::new("orders").expect("a good name");
+        let at = Address { queue, key: Key::new("42").expect("a good key") };
+        let wanted = Wanted::Key(at.clone());
+        for (is_nameless, is_believed) in [(false, true), (true, false)] {
+            let (reply, _asker) = oneshot::channel();
+            let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("it is free");
+            let place = Asks::default().begin(1, reply, permit).next().expect("one command");
+            let mut look_ups = LookUps::default();
+            look_ups.wait(wanted.clone(), place, Command::Get(at.clone()));
+            look_ups.gone(vec![Gone { id: DeadlineId(7), at: None, is_nameless }]);
+            look_ups.found(wanted.clone(), Known::Absent);
+            let next = look_ups.next().expect("it has come back");
+            assert_eq!(matches!(next, Next::Decide(..)), is_believed);
+        }
     }
 }

@@ -6,9 +6,10 @@ use duly_store::disk::Fault as DiskFault;
 
 use super::faults::{self, Fault, Trigger};
 use super::{DAY, Event, FAULTS, Life, Mended, PEACE, REQUESTS, Who};
+use crate::dice::Dice;
 use crate::markers::Marker;
 use crate::oracle::Promise;
-use crate::world::Cleaning;
+use crate::world::{Cleaning, Duty};
 
 /// With nothing to do, the driver looks at the clock so often when all is well.
 const LOOK_IN_PEACE: Span = Span::from_mins(5);
@@ -65,7 +66,22 @@ impl Life {
             };
             self.armed.push_back((trigger, fault));
         }
+        if self.armed.is_empty() && self.dice.one_in(6) {
+            self.arm_against_the_archive();
+        }
         self.busy();
+    }
+
+    /// The archive comes no further, and much later, while segments are being cleaned, the server dies:
+    /// what was final by then is nowhere but in the journal.
+    fn arm_against_the_archive(&mut self) {
+        let after = |dice: &mut Dice, least, most| {
+            Trigger::After(u32::try_from(dice.within(least..=most)).expect("a small number"))
+        };
+        let stuck = Fault::Stuck(Duty::Commit, Span::from_hours(1));
+        let death = *self.dice.pick(&[Fault::Power, Fault::Kill]);
+        self.armed.push_back((after(&mut self.dice, 1, 50), stuck));
+        self.armed.push_back((after(&mut self.dice, 200, 2_000), death));
     }
 
     // Faults.
