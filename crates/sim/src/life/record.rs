@@ -11,7 +11,6 @@ use super::Life;
 use crate::history::{
     Asked, By, History, IfExists, Moment, Operation, Told, Verdict, When, handed, told,
 };
-use crate::oracle::address_of;
 
 /// A history while it is written.
 #[derive(Default)]
@@ -51,8 +50,9 @@ impl Recorder {
     fn name(&self, command: &Command) -> Option<(String, String)> {
         match command {
             Command::Verdict { delivery, .. } => self.names.get(&delivery.deadline).cloned(),
-            other => address_of(other)
-                .map(|at| (at.queue.as_str().to_owned(), at.key.as_str().to_owned())),
+            other => {
+                other.address().map(|at| (at.queue.as_str().to_owned(), at.key.as_str().to_owned()))
+            }
         }
     }
 

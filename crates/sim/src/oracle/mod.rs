@@ -30,7 +30,6 @@ use crate::world::{Stepped, Written};
 
 pub(crate) use self::digest::Digest;
 use self::model::Model;
-pub(crate) use self::refusals::address_of;
 use self::time::Clock;
 
 /// What was broken.

@@ -45,7 +45,7 @@ impl Oracle {
             Refusal::UnknownQueue => {
                 queue_of(command).is_none_or(|queue| self.queue_was_away(queue, asked))
             }
-            Refusal::UnknownDeadline => address_of(command).is_none_or(|at| {
+            Refusal::UnknownDeadline => command.address().is_none_or(|at| {
                 let looks = !matches!(command, Command::Schedule(one) if one.over.is_none());
                 looks && self.was_unknown(at, asked)
                     || matches!(command, Command::Settle(settle) if settle.generation.is_some())
@@ -214,21 +214,6 @@ fn queue_of(command: &Command) -> Option<&QueueName> {
         | Command::Shift { queue, .. } => Some(queue),
         Command::Scan(scan) => scan.queue.as_ref(),
         Command::Count(count) => count.queue.as_ref(),
-        other => address_of(other).map(|at| &at.queue),
-    }
-}
-
-/// The deadline that a command names by its key.
-pub(crate) fn address_of(command: &Command) -> Option<&Address> {
-    match command {
-        Command::Schedule(schedule) => Some(&schedule.at),
-        Command::Settle(settle) => Some(&settle.at),
-        Command::Extend(extend) => Some(&extend.at),
-        Command::Claim { at, .. }
-        | Command::Freeze { at, .. }
-        | Command::Get(at)
-        | Command::Revive(at)
-        | Command::Erase(at) => Some(at),
-        _ => None,
+        other => other.address().map(|at| &at.queue),
     }
 }

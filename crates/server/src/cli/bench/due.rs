@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::answers::{Leased, all_good};
 use super::child::Child;
-use super::load::{lines_good, send_all};
+use super::load::send_all;
 use super::measure::{BATCH, PATIENCE, QUEUE};
 use super::requests;
 use super::wire::Connection;
@@ -144,20 +144,6 @@ struct Worker {
     done: mpsc::UnboundedSender<Vec<(Duration, Duration)>>,
 }
 
-/// What a lease says.
-#[derive(Deserialize)]
-struct Leased<'a> {
-    #[serde(borrow)]
-    deliveries: Vec<Delivery<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Delivery<'a> {
-    id: &'a str,
-    token: &'a str,
-    key: &'a str,
-}
-
 impl Worker {
     async fn run(mut self) -> anyhow::Result<()> {
         loop {
@@ -172,7 +158,7 @@ impl Worker {
                 numbers.iter().map(|number| self.schedule.lateness(*number)).collect();
             let verdicts = requests::done(leased.deliveries.iter().map(|one| (one.id, one.token)));
             let answer = self.connection.ask_well(&verdicts).await?;
-            lines_good(answer)?;
+            all_good(answer, numbers.len())?;
             let done = numbers.iter().map(|number| self.schedule.lateness(*number));
             if self.done.send(late.into_iter().zip(done).collect()).is_err() {
                 return Ok(());

@@ -6,6 +6,7 @@
 //! server and leaves nothing behind. Nothing here is tuned for the measurement: the server runs with
 //! its default settings, every answer is on the disk before it is counted.
 
+mod answers;
 mod child;
 mod disk;
 mod due;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum as _;
 
+pub use answers::{Delivery, Head, Leased, all_good};
 pub use measure::{Case, Over, Plan};
 pub use report::{Cost, Figure, Report, Row, Times};
 

@@ -10,6 +10,8 @@ use anyhow::{Context as _, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::answers::Head;
+
 /// What a read has room for at least.
 const READ_BYTES: usize = 64 << 10;
 
@@ -94,36 +96,6 @@ impl Connection {
     }
 }
 
-/// Where the body of an answer lies.
-#[derive(Clone, Copy)]
-struct Head {
-    status: u16,
-    begin: usize,
-    end: usize,
-}
-
-impl Head {
-    /// The head at the beginning of these bytes, if all of it is there.
-    fn read(bytes: &[u8]) -> anyhow::Result<Option<Head>> {
-        let Some(length) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-            return Ok(None);
-        };
-        let text = std::str::from_utf8(&bytes[..length]).context("an answer that is not HTTP")?;
-        let mut lines = text.split("\r\n");
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
-        let body = lines.find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length")
-                .then(|| value.trim().parse::<usize>().ok())?
-        });
-        let (Some(status), Some(body)) = (status, body) else {
-            bail!("an answer without a status or a length: {text}");
-        };
-        let begin = length + 4;
-        Ok(Some(Head { status, begin, end: begin + body }))
-    }
-}
-
 /// A request, as bytes.
 pub(super) fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
     format!(
@@ -139,7 +111,7 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
 
-    use super::{Connection, Head, request};
+    use super::{Connection, request};
 
     /// Whether two replies that are wanted are heard in this.
     async fn two_are_good(said: &'static [u8]) -> bool {
@@ -162,15 +134,6 @@ mod tests {
         assert!(!two_are_good(b"+OK\r\n-NO\r\n").await, "as long as what is wanted");
         assert!(!two_are_good(b"+OK\r\n").await, "it hung up");
         assert!(!two_are_good(b"+OK\r\n+OK\r\n+OK\r\n").await, "nobody asked a third time");
-    }
-
-    #[test]
-    fn an_answer_ends_where_its_length_says() {
-        let bytes = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nx: y\r\n\r\n{}HTTP";
-        let head = Head::read(bytes).expect("it is HTTP").expect("it is whole");
-        assert_eq!((head.status, &bytes[head.begin..head.end]), (201, &b"{}"[..]));
-        assert!(Head::read(&bytes[..30]).expect("so far it is HTTP").is_none());
-        assert!(Head::read(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::rc::Rc;
 
 use anyhow::{Context as _, bail, ensure};
-use serde::Deserialize;
+use duly::cli::bench::{Delivery, Head, Leased, all_good};
 
 use super::super::deadline::{self, PAYLOAD_BYTES};
 use super::{Dialect, Handed, Said, Shared, digits};
@@ -29,20 +29,6 @@ enum Asked {
     Lease,
     /// So many lines.
     Batch(u64),
-}
-
-/// What a lease says.
-#[derive(Deserialize)]
-struct Leased<'a> {
-    #[serde(borrow)]
-    deliveries: Vec<Delivery<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Delivery<'a> {
-    id: &'a str,
-    token: &'a str,
-    key: &'a str,
 }
 
 impl DulyHttp {
@@ -147,7 +133,7 @@ impl Dialect for DulyHttp {
             Asked::Settle if body.starts_with(br#"{"result":"settled""#) => Said::Done(1),
             Asked::Schedule | Asked::Settle => bail!("not done: {}", text()),
             Asked::Batch(lines) => {
-                good(body, lines)?;
+                all_good(body, usize::try_from(lines)?)?;
                 Said::Done(lines)
             }
             Asked::Lease => handed(body)?,
@@ -165,18 +151,6 @@ fn path(out: &mut Vec<u8>, method: &[u8], number: u64, verb: &str) {
     out.extend_from_slice(verb.as_bytes());
 }
 
-/// Every line of a batch's answer begins with its status; a problem's begins with its type.
-fn good(answer: &[u8], lines: u64) -> anyhow::Result<()> {
-    let mut count = 0;
-    for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let fine = line.starts_with(br#"{"status":20"#);
-        ensure!(fine, "a line was refused: {}", String::from_utf8_lossy(line));
-        count += 1;
-    }
-    ensure!(count == lines, "{count} of {lines} lines were answered");
-    Ok(())
-}
-
 fn handed(body: &[u8]) -> anyhow::Result<Said> {
     let leased: Leased<'_> = serde_json::from_slice(body).context("what a lease says")?;
     let one = |delivery: &Delivery<'_>| {
@@ -188,54 +162,4 @@ fn handed(body: &[u8]) -> anyhow::Result<Said> {
         return Ok(Said::Nothing(1));
     }
     Ok(Said::Handed(leased.deliveries.iter().map(one).collect::<anyhow::Result<_>>()?))
-}
-
-/// Where the body of an answer lies.
-struct Head {
-    status: u16,
-    begin: usize,
-    end: usize,
-}
-
-impl Head {
-    /// The head at the beginning of these bytes, if all of it is there. This server always says how
-    /// long its answers are.
-    fn read(bytes: &[u8]) -> anyhow::Result<Option<Head>> {
-        let Some(length) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-            return Ok(None);
-        };
-        let text = std::str::from_utf8(&bytes[..length]).context("an answer that is not HTTP")?;
-        let mut lines = text.split("\r\n");
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
-        let body = lines.find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            let it = name.eq_ignore_ascii_case("content-length");
-            it.then(|| value.trim().parse::<usize>().ok())?
-        });
-        let (Some(status), Some(body)) = (status, body) else {
-            bail!("an answer without a status or a length: {text}");
-        };
-        Ok(Some(Head { status, begin: length + 4, end: length + 4 + body }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Head, good};
-
-    #[test]
-    fn an_answer_ends_where_its_length_says() {
-        let bytes = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nx: y\r\n\r\n{}HTTP";
-        let head = Head::read(bytes).expect("it is HTTP").expect("it is whole");
-        assert_eq!((head.status, &bytes[head.begin..head.end]), (201, &b"{}"[..]));
-        assert!(Head::read(&bytes[..30]).expect("so far it is HTTP").is_none());
-        assert!(Head::read(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
-    }
-
-    #[test]
-    fn a_refused_or_missing_line_of_a_batch_is_an_error() {
-        assert!(good(b"{\"status\":201}\n{\"status\":200}\n", 2).is_ok());
-        assert!(good(b"{\"status\":201}\n", 2).is_err());
-        assert!(good(b"{\"status\":201}\n{\"type\":\"/docs/errors#x\"}\n", 2).is_err());
-    }
 }
