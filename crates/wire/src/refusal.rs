@@ -40,3 +40,15 @@ pub(crate) fn refused(refusal: &Refusal) -> Reply {
     };
     Reply::Error(format!("{} {why}", refusal.code().to_ascii_uppercase()))
 }
+
+/// Does it say that there is nothing, or nothing any more, whose due time this change was about?
+pub(crate) fn finds_nothing_to_move(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::UnknownQueue
+            | Refusal::UnknownDeadline
+            | Refusal::AlreadySettled(_)
+            | Refusal::TooLate(_)
+            | Refusal::DueChanged(_)
+    )
+}

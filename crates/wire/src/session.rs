@@ -249,11 +249,10 @@ impl Session {
                 return None;
             }
         };
-        if commands::runs_alone(&words) && !self.line.is_empty() {
+        let Some(next) = commands::begin(&words, &mut self.client, self.line.is_empty()) else {
             self.requests.put_back();
             return None;
-        }
-        let next = commands::begin(&words, &mut self.client);
+        };
         match &next {
             Next::Say(reply) => *cost += self.say(reply),
             Next::Leave(reply) => {

@@ -4,7 +4,7 @@
 //! send; `redis-cli` asks for the manual, and shows it while somebody types. All of it is read from
 //! the table, the arguments out of the usage that a person reads.
 
-use super::table::{Count, Keys, Row, TABLE, find};
+use super::table::{Keys, Row, TABLE, find};
 use super::{Client, Next, No};
 use crate::reading::Words;
 use crate::reply::Reply;
@@ -50,10 +50,9 @@ fn places(row: &Row) -> [i64; 3] {
 }
 
 fn described(row: &Row) -> Reply {
-    let words = match row.count {
-        Count::Exactly(count) => i64::try_from(count).unwrap_or(i64::MAX),
-        Count::AtLeast(count) => i64::try_from(count).map_or(i64::MIN, |count| -count),
-    };
+    let (fewest, most) = row.count.bounds();
+    let words = i64::try_from(fewest).expect("it is a small number");
+    let words = if fewest == most { words } else { -words };
     let [first, last, step] = places(row).map(Reply::Integer);
     let nothing = || Reply::List(Vec::new());
     Reply::List(vec![
@@ -83,7 +82,7 @@ fn documented(row: &Row) -> (Reply, Reply) {
 
 fn keys(words: &Words<'_>) -> Result<Reply, No> {
     let row = find(words.at(2)).ok_or_else(|| No::err("Invalid command specified"))?;
-    if !row.count.fits(words.len() - 2) {
+    if row.count.check(words.len() - 2, row.name).is_err() {
         return Err(No::err("Invalid number of arguments specified for command"));
     }
     let bulk = |key: &[u8]| Reply::Bulk(key.to_vec());
@@ -245,7 +244,7 @@ fn named(form: fn(Vec<Argument>) -> Form, of: Vec<Argument>) -> Argument {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::{Count, TABLE};
+    use super::super::table::TABLE;
     use super::{Argument, Form, Usage};
 
     /// As `redis-cli` shows it.
@@ -307,11 +306,9 @@ mod tests {
     fn a_usage_has_as_many_words_as_its_command() {
         for row in TABLE {
             let words = 1 + fewest(&Usage::read(row.usage));
-            match row.count {
-                Count::Exactly(count) => assert_eq!(words, count, "{}", row.name),
-                // An option that is not left out in fact is said to be missing by its own words.
-                Count::AtLeast(count) => assert!(words >= count, "{}: {words}", row.name),
-            }
+            let (least, most) = row.count.bounds();
+            // An option that is not left out in fact is said to be missing by its own words.
+            assert!((least..=most).contains(&words), "{}: {words}", row.name);
             assert!(row.summary.starts_with(char::is_uppercase) && !row.summary.ends_with('.'));
         }
     }

@@ -4,7 +4,7 @@
 //! not in the future does not make a key disappear, as in Redis: the deadline lapses at once, and
 //! the lapse is recorded, delivered and counted like any other.
 
-use duly_engine::answer::{Answer, ClockView, Refusal};
+use duly_engine::answer::{Answer, ClockView};
 use duly_engine::command::{Command, Extend, ExtendBy, IfDue};
 use duly_engine::time::{Span, Time};
 
@@ -12,7 +12,7 @@ use super::strings::{address, counts, pending};
 use super::{Client, Next, No};
 use crate::number;
 use crate::reading::Words;
-use crate::refusal::refused;
+use crate::refusal::{finds_nothing_to_move, refused};
 use crate::reply::Reply;
 
 /// What is told of a key that is not there.
@@ -166,13 +166,7 @@ fn only(words: &Words<'_>) -> Result<Only, No> {
 fn changed(answer: &Answer) -> Reply {
     match answer {
         Answer::Deadline(_) => Reply::Integer(1),
-        Answer::Refused(
-            Refusal::UnknownQueue
-            | Refusal::UnknownDeadline
-            | Refusal::AlreadySettled(_)
-            | Refusal::TooLate(_)
-            | Refusal::DueChanged(_),
-        ) => Reply::Integer(0),
+        Answer::Refused(refusal) if finds_nothing_to_move(refusal) => Reply::Integer(0),
         Answer::Refused(refusal) => refused(refusal),
         other => unreachable!("a change of the due time was answered with {other:?}"),
     }

@@ -29,7 +29,7 @@ use crate::reading::Words;
 use crate::reply::{Reply, Version};
 use crate::session::{Heard, Listing, Page, Wait};
 pub(crate) use hear::Ears;
-use table::{TABLE, find, place};
+use table::{Row, TABLE, place};
 
 /// What is to be done about a request.
 pub(crate) enum Next {
@@ -146,30 +146,20 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|row| row.name).chain(["unknown"])
 }
 
-/// Must everything before it have been answered?
-pub(crate) fn runs_alone(words: &Words<'_>) -> bool {
-    find(words.at(0)).is_some_and(|row| row.when.is_alone())
-}
-
-/// Begins a request.
-pub(crate) fn begin(words: &Words<'_>, client: &mut Client) -> Next {
-    begun(words, client).unwrap_or_else(|No(why)| Next::Say(Reply::Error(why)))
-}
-
-fn begun(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
+/// Begins a request; nothing if everything before it must have been answered, and has not.
+pub(crate) fn begin(words: &Words<'_>, client: &mut Client, is_next: bool) -> Option<Next> {
     let place = place(words.at(0));
+    let row = place.map(|place| &TABLE[place]);
+    if !is_next && row.is_some_and(|row| row.when.is_alone()) {
+        return None;
+    }
     client.begun.push(place.unwrap_or(TABLE.len()));
-    let Some(row) = place.map(|place| &TABLE[place]) else { return Ok(unknown(words)) };
-    if !row.count.fits(words.len()) {
-        return Err(No::count(&row.name.to_ascii_lowercase()));
-    }
-    if words.len() > most_words(row.name) {
-        return Err(No::err(format!(
-            "'{}' takes {} words at most",
-            row.name.to_ascii_lowercase(),
-            most_words(row.name)
-        )));
-    }
+    let begun = row.map_or_else(|| Ok(unknown(words)), |row| begun(row, words, client));
+    Some(begun.unwrap_or_else(|No(why)| Next::Say(Reply::Error(why))))
+}
+
+fn begun(row: &Row, words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
+    row.count.check(words.len(), row.name)?;
     let is_subscribed = client.version == Version::Two && client.ears.listens();
     if is_subscribed && !row.when.is_for_subscribers() {
         return Err(No::err(format!(
@@ -182,16 +172,6 @@ fn begun(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
         return Ok(Next::Say(Reply::Status("QUEUED")));
     }
     (row.begin)(words, client)
-}
-
-/// How many words a command may have: few where each may be answered with much, or be compared with
-/// much, before anybody else gets a turn.
-fn most_words(name: &str) -> usize {
-    match name {
-        "DEL" | "EXISTS" | "UNLINK" | "ZADD" | "ZMSCORE" | "ZREM" => usize::MAX,
-        "CONFIG" => 66,
-        _ => 1_026,
-    }
 }
 
 /// What is no command here. A browser that was led to this port is cut off before it does harm.

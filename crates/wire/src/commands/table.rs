@@ -5,7 +5,7 @@
 //! of names. Clients read the same rows with `COMMAND`.
 
 use super::{
-    Begin, connection, described, expiry, hear, keys, own, server, sorted, strings, together,
+    Begin, No, connection, described, expiry, hear, keys, own, server, sorted, strings, together,
 };
 
 /// One command.
@@ -29,21 +29,45 @@ pub(super) struct Row {
     pub(super) summary: &'static str,
 }
 
+/// Most words of a command each of which may be answered with much, or be compared with much, before
+/// anybody else gets a turn.
+const MANY: usize = 1_026;
+
 /// How many words a command has, its name among them.
 #[derive(Clone, Copy)]
 pub(super) enum Count {
     /// So many.
     Exactly(usize),
-    /// So many or more.
+    /// So many or more, but not more than many.
     AtLeast(usize),
+    /// From so many up to so many.
+    Within(usize, usize),
+    /// So many or more: each costs no more than a look at a record.
+    Any(usize),
 }
 
 impl Count {
-    pub(super) fn fits(self, words: usize) -> bool {
+    /// How many it has at least, and at most.
+    pub(super) fn bounds(self) -> (usize, usize) {
         match self {
-            Exactly(count) => words == count,
-            AtLeast(count) => words >= count,
+            Exactly(count) => (count, count),
+            AtLeast(least) => (least, MANY),
+            Within(least, most) => (least, most),
+            Any(least) => (least, usize::MAX),
         }
+    }
+
+    /// Why there cannot be so many of them, if so.
+    pub(super) fn check(self, words: usize, name: &str) -> Result<(), No> {
+        let (least, most) = self.bounds();
+        if words < least || words > most && least == most {
+            return Err(No::count(&name.to_ascii_lowercase()));
+        }
+        if words > most {
+            let name = name.to_ascii_lowercase();
+            return Err(No::err(format!("'{name}' takes {most} words at most")));
+        }
+        Ok(())
     }
 }
 
@@ -119,7 +143,7 @@ impl Group {
     }
 }
 
-use Count::{AtLeast, Exactly};
+use Count::{Any, AtLeast, Exactly, Within};
 use Group::{Connection, Duly, Generic, PubSub, Server, SortedSet, Text, Transactions};
 use Keys::{All, First, Keyless};
 use When::{Alone, Always, Gathered, Subscribed, Transacting};
@@ -154,12 +178,12 @@ table! {
         Server,
         "[COUNT | DOCS [command…] | GETKEYS command [argument…] | INFO [command…] | LIST]",
         "Tells which commands there are";
-    "CONFIG", AtLeast(2), Gathered, Keyless, server::config;
+    "CONFIG", Within(2, 66), Gathered, Keyless, server::config;
         Server, "GET pattern… | SET parameter value",
         "Tells the settings that libraries ask for";
     "DBSIZE", Exactly(1), Gathered, Keyless, keys::dbsize;
         Server, "", "Counts what is pending in all queues";
-    "DEL", AtLeast(2), Gathered, All, keys::del;
+    "DEL", Any(2), Gathered, All, keys::del;
         Generic, "key…", "Settles deadlines, and counts those that were in time";
     "DISCARD", Exactly(1), Transacting, Keyless, together::discard;
         Transactions, "", "Forgets a transaction that was opened";
@@ -204,7 +228,7 @@ table! {
         Connection, "message", "Says the same";
     "EXEC", Exactly(1), Transacting, Keyless, together::exec;
         Transactions, "", "Is refused: there are no transactions, send a pipeline";
-    "EXISTS", AtLeast(2), Gathered, All, keys::exists;
+    "EXISTS", Any(2), Gathered, All, keys::exists;
         Generic, "key…", "Counts which of them are pending";
     "EXPIRE", AtLeast(3), Gathered, First, expiry::expire;
         Generic, "key seconds [NX | XX | GT | LT]", "Moves the due time to so long from now";
@@ -267,18 +291,18 @@ table! {
         Generic, "key", "Tells in how many seconds it is due";
     "TYPE", Exactly(2), Gathered, First, keys::kind;
         Generic, "key", "Tells string while the deadline is pending";
-    "UNLINK", AtLeast(2), Gathered, All, keys::del;
+    "UNLINK", Any(2), Gathered, All, keys::del;
         Generic, "key…", "Settles deadlines, and counts those that were in time";
     "UNSUBSCRIBE", AtLeast(1), Subscribed, Keyless, hear::unsubscribe;
         PubSub, "[channel…]", "Hears no more of these";
-    "ZADD", AtLeast(4), Gathered, First, sorted::zadd;
+    "ZADD", Any(4), Gathered, First, sorted::zadd;
         SortedSet, "queue [NX | XX] [GT | LT] [CH] <score member>…",
         "Schedules members of a queue, or moves what is pending";
     "ZCARD", Exactly(2), Gathered, First, sorted::zcard;
         SortedSet, "queue", "Counts what nobody has claimed";
     "ZCOUNT", Exactly(4), Gathered, First, sorted::zcount;
         SortedSet, "queue min max", "Counts what is due in between";
-    "ZMSCORE", AtLeast(3), Gathered, First, sorted::zmscore;
+    "ZMSCORE", Any(3), Gathered, First, sorted::zmscore;
         SortedSet, "queue member…", "Tells when they are due";
     "ZPOPMIN", AtLeast(2), Gathered, First, sorted::zpopmin;
         SortedSet, "queue [count]", "Claims what is due first";
@@ -288,7 +312,7 @@ table! {
     "ZRANGEBYSCORE", AtLeast(4), Gathered, First, sorted::zrangebyscore;
         SortedSet, "queue min max [WITHSCORES] [LIMIT offset count]",
         "Shows what is due, or due in between";
-    "ZREM", AtLeast(3), Gathered, First, sorted::zrem;
+    "ZREM", Any(3), Gathered, First, sorted::zrem;
         SortedSet, "queue member…", "Claims members, and counts those that are yours";
     "ZSCORE", Exactly(3), Gathered, First, sorted::zscore;
         SortedSet, "queue member", "Tells when it is due";

@@ -13,7 +13,7 @@ use super::score;
 use super::{Client, Next, No, is_member, member, queue};
 use crate::Score;
 use crate::reading::Words;
-use crate::refusal::refused;
+use crate::refusal::{finds_nothing_to_move, refused};
 use crate::reply::Reply;
 
 /// Which members are added or moved, and what is counted.
@@ -127,13 +127,7 @@ impl Tally {
             Answer::Refused(Refusal::TooLate(deadline)) if is_member(&deadline) => {
                 self.refuse(Refusal::DeliveryUnderWay(deadline));
             }
-            Answer::Refused(
-                Refusal::UnknownQueue
-                | Refusal::UnknownDeadline
-                | Refusal::AlreadySettled(_)
-                | Refusal::TooLate(_)
-                | Refusal::DueChanged(_),
-            ) => {}
+            Answer::Refused(refusal) if finds_nothing_to_move(&refusal) => {}
             Answer::Refused(refusal) => self.refuse(refusal),
             other => unreachable!("an addition was answered with {other:?}"),
         }
