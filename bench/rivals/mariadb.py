@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 from bench.install import node_missing, node_version
-from bench.rivals.server import Rival, Server, found, said
+from bench.rivals.server import Rival, Server, by_node, found, said
 
 DAEMON = ("mariadbd", "/usr/sbin/mariadbd")
 OPTIONS = ["--no-defaults", "--skip-networking", "--innodb-flush-log-at-trx-commit=1", "--skip-log-bin",
@@ -17,11 +17,7 @@ class MariaDB(Rival):
     name = "mariadb"
     label = "cron each second on MariaDB"
     generator = ("node", "mariadb")
-    works = {
-        "batch": {"connections": 4, "batch": 1000},
-        "paced": "its client is part of it, and not made for this generator",
-        "pending": {"count": 100_000, "connections": 4, "batch": 1000},
-    }
+    works = by_node(1000)
     most_rounds = 3
     memory = False
 

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 from bench.install import node_missing, node_version
-from bench.rivals.server import Rival, Server, found, free_port, said
+from bench.rivals.server import Rival, Server, by_node, found, free_port, said
 
 PROGRAMS = "/usr/lib/postgresql/*/bin/"
 OPTIONS = {"max_connections": "120", "listen_addresses": "''", "fsync": "on", "synchronous_commit": "on",
@@ -16,11 +16,7 @@ OPTIONS = {"max_connections": "120", "listen_addresses": "''", "fsync": "on", "s
 class OnPostgres(Rival):
     """One of them; they differ in what node runs."""
 
-    works = {
-        "batch": {"connections": 4, "batch": 1000},
-        "paced": "its client is part of it, and not made for this generator",
-        "pending": {"count": 100_000, "connections": 4, "batch": 1000},
-    }
+    works = by_node(1000)
     most_rounds = 3
     memory = False
 

@@ -3,7 +3,7 @@
 import shlex
 
 from bench.install import node_missing, node_version
-from bench.rivals.server import Rival, Server, conversation, found, free_port, said
+from bench.rivals.server import Rival, Server, by_node, conversation, found, free_port, said
 
 FSYNC = {"always": "", "everysec": "a second"}
 
@@ -54,11 +54,7 @@ class Running(Server):
 
 class BullMQ(Redis):
     generator = ("node", "bullmq")
-    works = {
-        "batch": {"connections": 4, "batch": 500},
-        "paced": "its client is part of it, and not made for this generator",
-        "pending": {"count": 100_000, "connections": 4, "batch": 500},
-    }
+    works = by_node(500)
     most_rounds = 3
 
     def __init__(self, tools):
