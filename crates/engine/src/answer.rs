@@ -87,33 +87,30 @@ pub enum Answer {
 
 impl Answer {
     /// Every payload it points at, for whoever fetches them or finds out where they lie.
-    pub fn payloads_mut(&mut self) -> Vec<&mut PayloadAt> {
-        match self {
-            Answer::Scheduled { deadline, .. }
-            | Answer::Settled { deadline, .. }
-            | Answer::Deadline(deadline)
-            | Answer::VerdictTaken(deadline) => vec![&mut deadline.payload],
-            Answer::Leased(deliveries) => {
-                deliveries.iter_mut().map(|delivery| &mut delivery.payload).collect()
-            }
-            Answer::Waiting(found) | Answer::Scanned { found, .. } => {
-                found.iter_mut().map(|deadline| &mut deadline.payload).collect()
-            }
-            Answer::Refused(refusal) => {
-                refusal.deadline_mut().map(|deadline| &mut deadline.payload).into_iter().collect()
-            }
-            Answer::Remembered { .. }
-            | Answer::Begun
-            | Answer::Erased
-            | Answer::Touched { .. }
-            | Answer::Queue(_)
-            | Answer::Queues(_)
-            | Answer::QueueDeleted
-            | Answer::Shift(_)
-            | Answer::Clock(_)
-            | Answer::Counted { .. }
-            | Answer::LookUp(_) => Vec::new(),
-        }
+    pub fn payloads_mut(&mut self) -> impl Iterator<Item = &mut PayloadAt> {
+        let (one, handed, shown): (Option<&mut Deadline>, &mut [Leased], &mut [Deadline]) =
+            match self {
+                Answer::Scheduled { deadline, .. }
+                | Answer::Settled { deadline, .. }
+                | Answer::Deadline(deadline)
+                | Answer::VerdictTaken(deadline) => (Some(deadline), &mut [], &mut []),
+                Answer::Refused(refusal) => (refusal.deadline_mut(), &mut [], &mut []),
+                Answer::Leased(deliveries) => (None, deliveries, &mut []),
+                Answer::Waiting(found) | Answer::Scanned { found, .. } => (None, &mut [], found),
+                Answer::Begun
+                | Answer::Remembered { .. }
+                | Answer::Erased
+                | Answer::Touched { .. }
+                | Answer::Queue(_)
+                | Answer::Queues(_)
+                | Answer::QueueDeleted
+                | Answer::Shift(_)
+                | Answer::Clock(_)
+                | Answer::Counted { .. }
+                | Answer::LookUp(_) => (None, &mut [], &mut []),
+            };
+        let shown = one.into_iter().chain(shown).map(|deadline| &mut deadline.payload);
+        shown.chain(handed.iter_mut().map(|delivery| &mut delivery.payload))
     }
 }
 

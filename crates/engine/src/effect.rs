@@ -34,14 +34,14 @@ pub enum Effect {
 
 impl Effect {
     /// Every payload it points at, for whoever fetches them or finds out where they lie.
-    pub fn payloads_mut(&mut self) -> Vec<&mut PayloadAt> {
-        match self {
-            Effect::Attempt { deliveries, .. } => {
-                deliveries.iter_mut().map(|delivery| &mut delivery.payload).collect()
-            }
-            Effect::Archive(last) => vec![&mut last.deadline.payload],
-            Effect::Erase { .. } | Effect::Notice(_) => Vec::new(),
-        }
+    pub fn payloads_mut(&mut self) -> impl Iterator<Item = &mut PayloadAt> {
+        let (last, deliveries): (Option<&mut Final>, &mut [Leased]) = match self {
+            Effect::Attempt { deliveries, .. } => (None, deliveries),
+            Effect::Archive(last) => (Some(last), &mut []),
+            Effect::Erase { .. } | Effect::Notice(_) => (None, &mut []),
+        };
+        let deliveries = deliveries.iter_mut().map(|delivery| &mut delivery.payload);
+        last.into_iter().map(|last| &mut last.deadline.payload).chain(deliveries)
     }
 }
 

@@ -17,7 +17,11 @@ pub(crate) const TOGETHER: usize = 32;
 
 impl State {
     /// Brings near the records that the first of these commands are about.
-    pub(crate) fn bring_near<'a>(&self, commands: impl Iterator<Item = &'a Command>) {
+    pub(crate) fn bring_near<'a>(&self, commands: impl ExactSizeIterator<Item = &'a Command>) {
+        if commands.len() < 2 {
+            // Nothing to wait for side by side.
+            return;
+        }
         let mut hashes = [None; TOGETHER];
         for (hash, command) in hashes.iter_mut().zip(commands) {
             *hash = match (command.address(), command) {

@@ -167,7 +167,7 @@ impl Engine {
 
     /// Brings near what the first of these commands are about; says how many of them. Whoever has many
     /// to decide calls it before so many, and has them decided sooner.
-    pub fn bring_near<'a>(&self, commands: impl Iterator<Item = &'a Command>) -> usize {
+    pub fn bring_near<'a>(&self, commands: impl ExactSizeIterator<Item = &'a Command>) -> usize {
         self.state.bring_near(commands);
         TOGETHER
     }

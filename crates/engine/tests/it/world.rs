@@ -206,7 +206,7 @@ impl World {
     /// Decides a command, with a look into the archive if the engine asks for one.
     fn decide(&mut self, command: Command) -> Answer {
         let facts_before = self.engine.step_bytes();
-        self.engine.bring_near(std::iter::once(&command));
+        self.engine.bring_near([&command, &command].into_iter());
         match self.engine.decide(command.clone(), Known::Unasked) {
             Answer::LookUp(wanted) => {
                 assert_eq!(self.engine.step_bytes(), facts_before, "a look-up is no change");

@@ -117,13 +117,16 @@ impl Asks {
     /// The step ends: the answers it gave to requests that still wait for others are told where
     /// its record lies, and what they point into is kept.
     pub(super) fn end_step(&mut self, pins: &Pins, mut place: impl FnMut(&mut Answer)) {
-        for fresh in std::mem::take(&mut self.fresh) {
+        let mut all = std::mem::take(&mut self.fresh);
+        for fresh in all.drain(..) {
             let Some(ask) = self.get_mut(fresh.ask) else { continue };
             ask.answers.get_mut(fresh.index).into_iter().flatten().for_each(&mut place);
             if !ask.older.last().is_some_and(|last| last.are(pins)) {
                 ask.older.push(pins.clone());
             }
         }
+        // Its room serves the next step.
+        self.fresh = all;
     }
 
     /// Where a request stands.

@@ -464,7 +464,7 @@ impl Driver {
         effects.iter_mut().flat_map(Effect::payloads_mut).for_each(place);
         let of_answered = answered.iter_mut().flat_map(|answered| &mut answered.answers);
         of_answered.flat_map(Answer::payloads_mut).for_each(place);
-        self.asks.end_step(&self.pins, |answer| answer.payloads_mut().into_iter().for_each(place));
+        self.asks.end_step(&self.pins, |answer| answer.payloads_mut().for_each(place));
         // Only by a time that is durable when this leaves: time may be lived through once more.
         let retention = (self.last_write.since(self.last_sweep) >= SWEEP_EVERY).then(|| {
             self.last_sweep = self.last_write;
@@ -524,7 +524,7 @@ fn place(placer: &mut Placer, kind: Kind, step: Step) -> (Placed, (u32, u32)) {
 /// How many of the commands of a step it counts for.
 fn effort(command: &Command) -> usize {
     match command {
-        Command::Scan(_) | Command::Count(_) => WALK,
+        Command::Scan(_) | Command::Count(_) | Command::ListQueues => WALK,
         Command::Waiting { limit, .. } => (*limit).clamp(1, WALK),
         _ => 1,
     }

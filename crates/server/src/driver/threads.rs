@@ -14,9 +14,9 @@
 //! The journal thread takes one release at a time. While it syncs one, the driver gathers: a few
 //! requests wait for those that come until the disk is free again, so that they share its next sync,
 //! and many are decided meanwhile, as one step that then waits. So what is applied but not durable
-//! stays bounded, an idle server answers at once, and a busy one has few large syncs. A fault of the disk ends
-//! the process with the status of the fault and is never retried; a panic on any of these threads
-//! aborts it.
+//! stays bounded, an idle server answers at once, and a busy one has few large syncs. A fault of the
+//! disk ends the process with the status of the fault and is never retried; a panic on any of these
+//! threads aborts it.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -49,12 +49,12 @@ use crate::metrics::Metrics;
 
 /// Commands gathered into one step at most.
 const GATHERED: usize = 8_192;
-/// So many commands are worth a step while the journal is at work; fewer go along with what comes
-/// until it is free.
-const WORTH_A_STEP: usize = 256;
 /// The same while the archive is too far behind, and the pause after each such step.
 const GATHERED_WHEN_BEHIND: usize = 256;
 const WHEN_BEHIND: Duration = Duration::from_millis(20);
+/// So many commands are worth a step while the journal is at work; fewer go along with what comes
+/// until it is free.
+const WORTH_A_STEP: usize = 256;
 /// The driver looks at the clock at least so often: the bell makes it look at once where the machine
 /// tells of a change, but no promise hangs on being told.
 const LOOK_AT_CLOCK: Duration = Duration::from_millis(500);
@@ -137,10 +137,7 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
     });
     let finder = inbox_sender.clone();
     let library = spawn("library", move || look_up(&library, &to_find, &finder));
-    let filter = spawn("filter", move || {
-        let_others_go_first();
-        fill(filling, &stopped);
-    });
+    let filter = spawn("filter", move || fill(filling, &stopped));
     let cleaner = spawn("cleaner", move || read_old(&to_clean, &inbox_sender));
     let allocator = spawn("allocator", move || allocate(&mut allocator, &nudged));
     let desk = Arc::new(Desk::default());
@@ -433,7 +430,7 @@ fn tell(notice: &Notice) {
 /// and everybody for the others. What it has not done yet is bounded.
 fn let_others_go_first() {
     if let Err(error) = setpriority_process(Some(gettid()), BEHIND_OTHERS) {
-        tracing::debug!(%error, "the archive's threads go as fast as others");
+        tracing::debug!(%error, "the archive's thread goes as fast as others");
     }
 }
 
@@ -445,7 +442,7 @@ fn keep(
 ) {
     let mut sweeping: Option<Retention> = None;
     // What replay found comes first, and has waited long enough.
-    let mut is_full = true;
+    let mut has_more = true;
     loop {
         let first = match &mut sweeping {
             // Old records go in slices, while there is nothing better to do.
@@ -462,7 +459,7 @@ fn keep(
             None => to_archive.recv().ok(),
         };
         let Some(first) = first else { return };
-        if !is_full {
+        if !has_more {
             // Nobody waits for it, and few large transactions cost far less than many small ones.
             thread::sleep(ARCHIVE_GATHERS);
         }
@@ -475,7 +472,7 @@ fn keep(
             taken.unwrap_or_else(|error| fail("read a payload for the archive", &error));
             next = (items.len() < ARCHIVED_TOGETHER).then(|| to_archive.try_recv().ok()).flatten();
         }
-        is_full = items.len() >= ARCHIVED_TOGETHER;
+        has_more = items.len() >= ARCHIVED_TOGETHER;
         if items.is_empty() {
             vitals.archived.fetch_max(last_seq, Ordering::AcqRel);
             continue;

@@ -382,7 +382,7 @@ impl Life {
         let Heard { who, commands, mut reply } = heard;
         for answer in &mut reply.answers {
             let named = named(answer);
-            for (payload, named) in answer.payloads_mut().into_iter().zip(named) {
+            for (payload, named) in answer.payloads_mut().zip(named) {
                 self.look_at_pin(payload);
                 if let Err(why) = reply.pins.read(payload) {
                     return self.died_of(&why);

@@ -176,7 +176,7 @@ impl World {
                 self.seen.push(format!("{}, wait {wait}", show::command(&command)));
                 let mut answer = self.decide(vec![command]).pop().expect("a command has an answer");
                 let journal = &self.journal;
-                answer.payloads_mut().into_iter().for_each(|payload| read(journal, payload));
+                answer.payloads_mut().for_each(|payload| read(journal, payload));
                 client.leased(match answer {
                     Answer::Leased(leased) => Ok(leased),
                     Answer::Refused(refusal) => Err(refusal),

@@ -114,5 +114,5 @@ async fn ask(
 /// The lines of a request's body; none if it is no batch.
 fn lines(request: &[u8]) -> usize {
     let body = request.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |end| end + 4);
-    request[body..].iter().filter(|byte| **byte == b'\n').count()
+    request[body..].split(|byte| *byte == b'\n').count() - 1
 }

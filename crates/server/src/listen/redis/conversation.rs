@@ -121,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 break over;
             }
         };
-        match self.sorted(over) {
+        match self.judged(over) {
             Over::Left => {}
             Over::Broken(error) => tracing::debug!(%error, "a client's connection broke"),
             Over::Cut(cut) => {
@@ -139,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 
     /// The kernel's patience with who takes nothing may end before ours: that is the same.
-    fn sorted(&mut self, over: Over) -> Over {
+    fn judged(&mut self, over: Over) -> Over {
         match over {
             Over::Broken(error)
                 if error.kind() == io::ErrorKind::TimedOut
@@ -350,7 +350,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             }
             () = news(hearing.as_mut()), if untaken < UNTAKEN => {}
             () = stopped(&mut room.stopping), if wants_to_read => return Err(Over::Stopping),
-            () = over(telling.as_mut().and_then(|(_, until)| until.as_mut())) => return Err(Over::Cut(Cut::Slow)),
+            () = over(telling.as_mut().and_then(|(_, until)| until.as_mut())) => {
+                return Err(Over::Cut(Cut::Slow));
+            }
             () = patience.run_out(wait) => return Err(wait.map_or(Over::Left, Over::Cut)),
         }
         self.hear()
