@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use duly::client::Client;
+use duly_store::FORMAT_VERSION;
 use hyper::Method;
 use serde_json::{Map, Value};
 
@@ -87,7 +88,14 @@ impl Drop for Server {
 
 #[test]
 fn the_binary_opens_what_was_frozen_and_answers_as_it_did() {
-    let copy = Copy::of("v1");
+    for version in ["v1", "v2"] {
+        opened(version);
+    }
+}
+
+/// It starts on a copy of what that version left, and answers every question as written beside it.
+fn opened(version: &str) {
+    let copy = Copy::of(version);
     let mut server = Server(copy.serve().spawn().expect("it can be started"));
     let log = BufReader::new(server.0.stderr.take().expect("its log was asked for"));
     let mut lines = log.lines().map(|line| line.expect("the log is text"));
@@ -97,7 +105,7 @@ fn the_binary_opens_what_was_frozen_and_answers_as_it_did() {
         .find_map(|line| line["http"].as_str().map(str::to_owned))
         .expect("it says where it listens");
     std::thread::spawn(move || lines.for_each(drop));
-    let text = fs::read_to_string(frozen("v1").join("answers.json")).expect("it is there");
+    let text = fs::read_to_string(frozen(version).join("answers.json")).expect("it is there");
     let expected: Map<String, Value> = serde_json::from_str(&text).expect("it is JSON");
     let client = Client::new(&format!("http://{address}")).expect("a good address");
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -114,7 +122,7 @@ fn the_binary_opens_what_was_frozen_and_answers_as_it_did() {
 fn what_a_newer_version_wrote_is_refused_by_name_and_left_alone() {
     // Where the version stands, and how many bytes before the checksum it is covered by.
     for (file, covered) in [("identity", 36), ("segment", 60), ("spare", 60)] {
-        let copy = Copy::of("v1");
+        let copy = Copy::of("v2");
         let path = match file {
             "identity" => copy.0.join("identity"),
             "segment" => copy.segment(),
@@ -125,27 +133,38 @@ fn what_a_newer_version_wrote_is_refused_by_name_and_left_alone() {
             }
         };
         let mut bytes = fs::read(&path).expect("it is there");
-        bytes[8] = 2;
+        bytes[8..12].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
         let checksum = crc32c::crc32c(&bytes[..covered]).to_le_bytes();
         bytes[covered..covered + 4].copy_from_slice(&checksum);
         fs::write(&path, &bytes).expect("it can be written");
-        refused(&copy, &path);
+        refused(&copy, &path, FORMAT_VERSION);
         assert_eq!(fs::read(&path).expect("it is still there"), bytes, "{file}");
     }
-    let copy = Copy::of("v1");
+    let copy = Copy::of("v2");
     let path = copy.0.join("archive.db");
     let connection = rusqlite::Connection::open(&path).expect("it opens");
-    connection.pragma_update(None, "user_version", 2).expect("it can be written");
+    let known: u32 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("it says so");
+    connection.pragma_update(None, "user_version", known + 1).expect("it can be written");
     drop(connection);
-    refused(&copy, &path);
+    refused(&copy, &path, known);
 }
 
-/// It does not start, and says which file has which format.
-fn refused(copy: &Copy, path: &Path) {
-    let ended = copy.serve().output().expect("it can be started");
-    let said = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(65), "{said}");
+/// It does not start, and says which file has a format that is one more than it knows.
+fn refused(copy: &Copy, path: &Path, known: u32) {
+    let mut server = Server(copy.serve().spawn().expect("it can be started"));
+    let log = BufReader::new(server.0.stderr.take().expect("its log was asked for"));
+    let mut said = String::new();
+    for line in log.lines() {
+        let line = line.expect("the log is text");
+        assert!(!line.contains("\"http\":"), "it serves a format it does not know: {line}");
+        said = said + &line + "\n";
+    }
+    let ended = server.0.wait().expect("it was started");
+    assert_eq!(ended.code(), Some(65), "{said}");
     let name = path.file_name().expect("a file").to_string_lossy();
     assert!(said.contains(&*name), "{name}: {said}");
-    assert!(said.contains("has format 2, and this version of Duly reads up to 1"), "{said}");
+    let newer = known + 1;
+    let expected = format!("has format {newer}, and this version of Duly reads up to {known}");
+    assert!(said.contains(&expected), "{said}");
 }
