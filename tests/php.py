@@ -81,6 +81,12 @@ def secret(size):
     return "whsec_" + base64.b64encode(secrets.token_bytes(size)).decode()
 
 
+def wrong(signed):
+    """The same signature but for its first character."""
+    version, signature = signed.split(",")
+    return f"{version},{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
+
+
 def signatures(suite):
     """Both sign and both verify, good and forged, with one secret and with several."""
     dice = random.Random(20261122)
@@ -95,7 +101,7 @@ def signatures(suite):
             "webhook-id": f"msg_{number}",
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": Webhook(other).sign(f"msg_{number}", now, body) + " "
-            + (signed[:-3] + "AA=" if forged else signed),
+            + (wrong(signed) if forged else signed),
         }
         asks.append({
             "body": body, "id": f"msg_{number}", "at": int(now.timestamp()), "secret": key,

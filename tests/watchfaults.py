@@ -129,10 +129,10 @@ retry = ["1s"]
         self.suite.equal(self.order(number), ["cancelled", delivery["id"]], f"{self.database.scheme} {number}")
         return delivery
 
-    def failed(self, client, number):
-        """Waits until an attempt has failed."""
-        error = lambda: self.delivery(client, number)["last_error"]
-        return until(error, f"{self.database.scheme}: an attempt at {number} has failed")
+    def failed(self, client, *numbers):
+        """Waits until an attempt at one of them has failed."""
+        error = lambda: any(self.delivery(client, number)["last_error"] for number in numbers)
+        return until(error, f"{self.database.scheme}: an attempt at one of {numbers} has failed")
 
     def order(self, number):
         """Status and who cancelled it."""
@@ -253,7 +253,7 @@ def slow(shop):
         until(lambda: now_ms() > shop.dues[unpaid[0]], "the first is due")
         shop.database.stall()
         shop.away(client, True)
-        shop.failed(client, unpaid[-1])
+        shop.failed(client, *unpaid)
         shop.database.go_on()
         for number in unpaid:
             shop.done(client, number)
