@@ -23,7 +23,7 @@ use crate::driver::threads::patiently;
 use crate::driver::{Ask, Door, Message, Reply, Vitals, Wait, has_room};
 use crate::metrics::Health;
 
-pub use crate::driver::{Attempt, Attempts, Events, Gone, Pins};
+pub use crate::driver::{Attempt, Attempts, Events, Gone, Payloads, Pins};
 
 /// Requests that may be on their way through the driver at once; more wait their turn.
 const REQUESTS_UNDER_WAY: usize = 65_536;
@@ -273,8 +273,9 @@ fn fetched(reply: Reply, given: Vec<Option<Payload>>) -> Vec<Answer> {
             deadline.payload = PayloadAt::Here(given);
         }
     }
+    let mut stored = reply.pins.payloads();
     for payload in answers.iter_mut().flat_map(Answer::payloads_mut) {
-        reply.pins.fetch(payload);
+        stored.fetch(payload);
     }
     answers
 }

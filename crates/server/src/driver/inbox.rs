@@ -88,8 +88,9 @@ impl Attempts {
     /// The next attempt; none when the driver has stopped.
     pub async fn next(&mut self) -> Option<Attempt> {
         let (mut attempt, pins) = self.0.recv().await?;
+        let mut stored = pins.payloads();
         for delivery in &mut attempt.deliveries {
-            pins.fetch(&mut delivery.payload);
+            stored.fetch(&mut delivery.payload);
         }
         Some(attempt)
     }

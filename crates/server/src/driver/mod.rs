@@ -44,7 +44,7 @@ pub use inbox::{Answers, Ask, Attempt, Attempts, Message, Wait};
 pub(crate) use open::Door;
 pub use release::{Feed, NotDurable, Outlet, Release};
 pub use retention::Retention;
-pub use segments::Pins;
+pub use segments::{Payloads, Pins};
 pub use watchdog::Pulse;
 
 use asks::{Asks, Place};

@@ -237,7 +237,8 @@ impl Feed {
             PayloadAt::Stored(stored) => (stored.segment, stored.offset),
             PayloadAt::None | PayloadAt::Here(_) | PayloadAt::Gone => (0, 0),
         });
-        payloads.into_iter().try_for_each(|payload| self.pins.read(payload))
+        let mut stored = self.pins.payloads();
+        payloads.into_iter().try_for_each(|payload| stored.read(payload))
     }
 }
 

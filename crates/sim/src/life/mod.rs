@@ -380,11 +380,12 @@ impl Life {
     /// Somebody reads his answer.
     fn hear(&mut self, heard: Heard) {
         let Heard { who, commands, mut reply } = heard;
+        let mut stored = reply.pins.payloads();
         for answer in &mut reply.answers {
             let named = named(answer);
             for (payload, named) in answer.payloads_mut().zip(named) {
                 self.look_at_pin(payload);
-                if let Err(why) = reply.pins.read(payload) {
+                if let Err(why) = stored.read(payload) {
                     return self.died_of(&why);
                 }
                 self.oracle.read(named, payload);

@@ -13,9 +13,10 @@ use crate::markers::Marker;
 impl Life {
     /// A request with lapses arrives at its target.
     pub(super) fn arrive(&mut self, mut attempt: Attempt, pins: &Pins) {
+        let mut stored = pins.payloads();
         for delivery in &mut attempt.deliveries {
             self.look_at_pin(&delivery.payload);
-            if let Err(why) = pins.read(&mut delivery.payload) {
+            if let Err(why) = stored.read(&mut delivery.payload) {
                 return self.died_of(&why);
             }
             self.oracle.read(of_leased(delivery), &delivery.payload);

@@ -113,8 +113,9 @@ impl Server {
                 };
                 // Whoever has heard an answer does not know that the server died in the same moment.
                 self.death = done.err();
+                let mut stored = reply.pins.payloads();
                 for payload in reply.answers.iter_mut().flat_map(Answer::payloads_mut) {
-                    let read = reply.pins.read(payload);
+                    let read = stored.read(payload);
                     read.map_err(|why| Death { what: "read a payload", why })?;
                 }
                 return Ok(reply.answers);
@@ -142,8 +143,9 @@ impl Server {
     pub(crate) fn attempts(&mut self) -> Result<Vec<Attempt>, Death> {
         let mut attempts = Vec::new();
         for (mut attempt, pins) in self.world.attempts() {
+            let mut stored = pins.payloads();
             for delivery in &mut attempt.deliveries {
-                let read = pins.read(&mut delivery.payload);
+                let read = stored.read(&mut delivery.payload);
                 read.map_err(|why| Death { what: "read a payload", why })?;
             }
             attempts.push(attempt);

@@ -392,8 +392,9 @@ fn get(world: &mut World, key: &str) -> Option<Deadline> {
 /// What somebody was told, payloads fetched; nothing while the answer has not left.
 fn told(asked: &mut oneshot::Receiver<Reply>) -> Option<Vec<Answer>> {
     let mut reply = asked.try_recv().ok()?;
+    let mut stored = reply.pins.payloads();
     for payload in reply.answers.iter_mut().flat_map(Answer::payloads_mut) {
-        reply.pins.read(payload).expect("the disk works");
+        stored.read(payload).expect("the disk works");
     }
     Some(reply.answers)
 }

@@ -111,19 +111,22 @@ impl Segment {
         segment_name(self.number)
     }
 
-    /// Fills `buffer` from `offset`. Only what [`super::Writer::write`] has returned for is there.
-    /// The bytes are as the disk gives them: the caller checks them, by a checksum kept with them.
-    pub fn read(&self, offset: u32, buffer: &mut [u8]) -> Result<(), Error> {
+    /// Reads `buffer` from `offset`, `needed` bytes of it at least: fewer are [`Error::Corrupt`], and
+    /// more are there only if the file goes on. Gives how many were read.
+    ///
+    /// Only what [`super::Writer::write`] has returned for is there. The bytes are as the disk gives
+    /// them: the caller checks them, by a checksum kept with them.
+    pub fn read(&self, offset: u32, buffer: &mut [u8], needed: usize) -> Result<usize, Error> {
         let read = read_whole(self.file.as_ref(), buffer, u64::from(offset))
             .map_err(|source| self.home.fault("read from the journal", &self.name(), source))?;
-        if read < buffer.len() {
+        if read < needed {
             return Err(self.home.corrupt(
                 &self.name(),
                 u64::from(offset),
-                format!("{} bytes should be here, the file has {read}", buffer.len()),
+                format!("{needed} bytes should be here, the file has {read}"),
             ));
         }
-        Ok(())
+        Ok(read)
     }
 
     /// Walks the records of a sealed segment, checking each one again.

@@ -40,7 +40,9 @@ fn a_payload_is_read_back_from_where_it_was_placed() {
     for record in &clerk.records {
         let segment = clerk.journal.placer.reader(record.segment).expect("nothing was freed");
         let mut facts = vec![0; record.facts.len()];
-        segment.read(record.offset_of_facts, &mut facts).expect("the disk is well");
+        segment
+            .read(record.offset_of_facts, &mut facts, record.facts.len())
+            .expect("the disk is well");
         assert_eq!(facts, record.facts);
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use super::Room;
 use super::patience::Patience;
 use super::socket::{AHEAD, Socket};
-use crate::handle::{Pins, Stopped};
+use crate::handle::{Payloads, Stopped};
 use crate::listen::stopped;
 use crate::metrics::Cut;
 
@@ -87,7 +87,7 @@ pub(super) struct Conversation<S> {
     /// Held while a large question is asked.
     large: Option<OwnedSemaphorePermit>,
     /// What keeps the payloads of answers that are not told yet, and how long it does.
-    telling: Option<(Pins, Option<Pin<Box<Sleep>>>)>,
+    telling: Option<(Payloads, Option<Pin<Box<Sleep>>>)>,
     /// Bytes taken since the last progress.
     taken: usize,
     /// Questions asked for a request that was begun before the client had ended.
@@ -188,12 +188,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 let handle = self.room.handle.clone();
                 let reply = self.meanwhile(handle.ask_unfetched(commands)).await??;
                 self.session.answered(reply.answers);
-                self.telling = Some((reply.pins, None));
+                self.telling = Some((reply.pins.payloads(), None));
                 Ok(())
             }
             Todo::Tell => {
-                let (pins, until) = self.telling.as_mut().expect("what is told was answered");
-                self.session.tell(&mut |payload: &mut PayloadAt| pins.fetch(payload));
+                let (payloads, until) = self.telling.as_mut().expect("what is told was answered");
+                self.session.tell(&mut |payload: &mut PayloadAt| payloads.fetch(payload));
                 // A walk goes back to the end of those who wait for a place with each of its questions.
                 self.large = None;
                 if self.session.is_under_way() {
