@@ -98,7 +98,7 @@ fn a_freed_segment_stays_readable_until_its_last_reader_is_gone() {
         clerk.write(2000).expect("the disk is well");
     }
     let mut facts = vec![0; first.facts.len()];
-    reader.read(first.offset_of_facts, &mut facts).expect("the disk is well");
+    reader.read(first.offset_of_facts, &mut facts, first.facts.len()).expect("the disk is well");
     assert_eq!(facts, first.facts);
 }
 
