@@ -19,7 +19,7 @@ pub(crate) enum Version {
 /// One thing said.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Reply {
-    /// A word of the protocol's own, as `OK`.
+    /// A line of the protocol's own, as `OK`.
     Status(&'static str),
     /// No, and why: a code in capitals and a sentence.
     Error(String),
@@ -29,6 +29,8 @@ pub(crate) enum Reply {
     Double(f64),
     /// Yes or no.
     Boolean(bool),
+    /// A text of the protocol's own, as the name of a field.
+    Word(&'static str),
     /// Text or bytes.
     Bulk(Vec<u8>),
     /// The same, shared with whoever keeps it.
@@ -82,6 +84,7 @@ impl Reply {
             }
             Reply::Boolean(is) if is_new => line(out, b'#', if *is { b"t" } else { b"f" }),
             Reply::Boolean(is) => head(out, b':', i64::from(*is)),
+            Reply::Word(word) => bulk(out, word.as_bytes()),
             Reply::Bulk(bytes) => bulk(out, bytes),
             Reply::Shared(bytes) => bulk(out, bytes),
             Reply::Verbatim(text) if is_new => {

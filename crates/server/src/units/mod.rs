@@ -14,7 +14,7 @@ use std::fmt;
 use duly_engine::limits::HORIZON;
 use duly_engine::time::{Span, Time};
 use jiff::Timestamp;
-use jiff::fmt::temporal::DateTimeParser;
+use jiff::fmt::temporal::{DateTimeParser, DateTimePrinter};
 use jiff::tz::TimeZone;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -28,6 +28,8 @@ const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
 const FIRST_PLAUSIBLE_MILLIS: i128 = 100_000_000_000;
 /// [`HORIZON`] in seconds, for the schema.
 const HORIZON_SECONDS: u64 = HORIZON.millis() / 1_000;
+/// How instants are shown.
+const SHOWN: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 /// How durations are shown, and most of the ways in which they are written.
 const DURATION_PATTERN: &str = concat!(
     "^(([12]?[0-9]{1,3}d|3[0-5][0-9]{2}d|36[0-4][0-9]d|365[0-3]d)?([0-9]{1,4}h)?([0-9]{1,6}m)?",
@@ -153,7 +155,9 @@ pub fn time_zone(name: &str) -> Result<TimeZone, String> {
 pub fn show_instant(time: Time) -> String {
     let millis = i64::try_from(time.millis()).unwrap_or(i64::MAX);
     let stamp = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
-    format!("{stamp:.3}")
+    let mut shown = String::with_capacity("2026-11-22T12:30:00.000Z".len());
+    SHOWN.print_timestamp(&stamp, &mut shown).expect("a string takes everything");
+    shown
 }
 
 fn parse_duration(text: &str) -> Result<i128, BadUnit> {

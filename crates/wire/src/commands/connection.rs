@@ -16,7 +16,7 @@ pub(super) fn ping(words: &Words<'_>, client: &mut Client) -> Result<Next, No> {
     let looks_like_message = client.version == Version::Two && client.ears.listens();
     Ok(Next::Say(match message {
         message if looks_like_message => {
-            Reply::List(vec![Reply::text("pong"), Reply::Bulk(message.unwrap_or_default())])
+            Reply::List(vec![Reply::Word("pong"), Reply::Bulk(message.unwrap_or_default())])
         }
         None => Reply::Status("PONG"),
         Some(message) => Reply::Bulk(message),
@@ -83,13 +83,13 @@ pub(super) fn hello(words: &Words<'_>, client: &mut Client) -> Result<Next, No> 
     client.name = name.unwrap_or_else(|| std::mem::take(&mut client.name));
     let proto = if version == Version::Three { 3 } else { 2 };
     Ok(Next::Say(Reply::Map(vec![
-        (Reply::text("server"), Reply::text("duly")),
-        (Reply::text("version"), Reply::text(env!("CARGO_PKG_VERSION"))),
-        (Reply::text("proto"), Reply::Integer(proto)),
-        (Reply::text("id"), Reply::Integer(client.id())),
-        (Reply::text("mode"), Reply::text("standalone")),
-        (Reply::text("role"), Reply::text("master")),
-        (Reply::text("modules"), Reply::List(Vec::new())),
+        (Reply::Word("server"), Reply::Word("duly")),
+        (Reply::Word("version"), Reply::Word(env!("CARGO_PKG_VERSION"))),
+        (Reply::Word("proto"), Reply::Integer(proto)),
+        (Reply::Word("id"), Reply::Integer(client.id())),
+        (Reply::Word("mode"), Reply::Word("standalone")),
+        (Reply::Word("role"), Reply::Word("master")),
+        (Reply::Word("modules"), Reply::List(Vec::new())),
     ])))
 }
 

@@ -72,10 +72,10 @@ fn described(row: &Row) -> Reply {
 fn documented(row: &Row) -> (Reply, Reply) {
     let arguments = Usage::read(row.usage);
     let told = vec![
-        (Reply::text("summary"), Reply::text(row.summary)),
-        (Reply::text("since"), Reply::text(SINCE)),
-        (Reply::text("group"), Reply::text(row.group.word())),
-        (Reply::text("arguments"), Reply::List(arguments.iter().map(Argument::told).collect())),
+        (Reply::Word("summary"), Reply::text(row.summary)),
+        (Reply::Word("since"), Reply::text(SINCE)),
+        (Reply::Word("group"), Reply::Word(row.group.word())),
+        (Reply::Word("arguments"), Reply::List(arguments.iter().map(Argument::told).collect())),
     ];
     (Reply::text(&lower(row)), Reply::Map(told))
 }
@@ -131,24 +131,24 @@ impl Argument {
             Form::Together(of) => ("block", Some(of)),
         };
         let mut fields = vec![
-            (Reply::text("name"), Reply::text(&self.name)),
-            (Reply::text("type"), Reply::text(kind)),
+            (Reply::Word("name"), Reply::text(&self.name)),
+            (Reply::Word("type"), Reply::text(kind)),
         ];
         if of.is_none() && self.form == Form::Value {
-            fields.push((Reply::text("display_text"), Reply::text(&self.name)));
+            fields.push((Reply::Word("display_text"), Reply::text(&self.name)));
         }
         if let Some(token) = &self.token {
-            fields.push((Reply::text("token"), Reply::text(token)));
+            fields.push((Reply::Word("token"), Reply::text(token)));
         }
         let flags = [(self.may_be_left_out, "optional"), (self.may_be_repeated, "multiple")];
         let flags: Vec<Reply> =
             flags.into_iter().filter(|(is, _)| *is).map(|(_, flag)| Reply::Status(flag)).collect();
         if !flags.is_empty() {
-            fields.push((Reply::text("flags"), Reply::Set(flags)));
+            fields.push((Reply::Word("flags"), Reply::Set(flags)));
         }
         if let Some(of) = of {
             let of = of.iter().map(Argument::told).collect();
-            fields.push((Reply::text("arguments"), Reply::List(of)));
+            fields.push((Reply::Word("arguments"), Reply::List(of)));
         }
         Reply::Map(fields)
     }

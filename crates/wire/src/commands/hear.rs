@@ -67,7 +67,7 @@ impl Ears {
         }
         for pattern in self.patterns.iter().filter(|it| glob::matches(it, channel.as_bytes())) {
             told.push(Reply::Push(vec![
-                Reply::text("pmessage"),
+                Reply::Word("pmessage"),
                 Reply::Bulk(pattern.clone()),
                 Reply::text(channel),
                 Reply::text(message),

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
@@ -48,13 +47,16 @@ impl HttpBody for Shared {
 }
 
 /// Answers when the whole body has come.
-pub(super) async fn hear_out(request: Request, next: Next) -> Response {
+pub(super) async fn hear_out<Answer: Future<Output = Response>>(
+    request: Request,
+    answer: impl FnOnce(Request) -> Answer,
+) -> Response {
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return answer(request).await;
     }
     let (parts, body) = request.into_parts();
     let rest = Shared(Arc::new(Mutex::new(body)));
-    let response = next.run(Request::from_parts(parts, Body::new(rest.clone()))).await;
+    let response = answer(Request::from_parts(parts, Body::new(rest.clone()))).await;
     if !rest.is_end_stream() {
         // Whoever takes longer is answered all the same, and then cut off.
         drop(tokio::time::timeout(WAIT, discard(rest)).await);

@@ -9,6 +9,7 @@ mod batch;
 mod clock;
 mod deadlines;
 mod deliveries;
+mod door;
 mod events;
 mod extract;
 mod guard;
@@ -104,9 +105,7 @@ pub fn routers(handle: Handle, settings: HttpSettings, metrics: Metrics) -> Rout
     let links = Links::new(handle.clone(), secrets, url, settings.stopping.clone());
     let crowd = Crowd::new(settings.public_streams);
     Routers {
-        public: watching(links.window(Some(crowd)))
-            .fallback(problem::unknown_path)
-            .layer(map_response(problem::whole)),
+        public: watching(links.window(Some(crowd))).fallback(problem::unknown_path),
         api: api(Api(Arc::new(AtHand {
             handle,
             metrics,
@@ -122,8 +121,7 @@ fn watching(window: Window) -> axum::Router {
     let (calls, _) = watched().split_for_parts();
     calls
         .with_state(window)
-        .layer(map_response(problem::whole))
-        .layer(map_response(links::for_any_page))
+        .layer(map_response(async |response| links::for_any_page(problem::whole(response))))
 }
 
 fn watched() -> OpenApiRouter<Window> {
@@ -148,7 +146,6 @@ fn api(api: Api) -> axum::Router {
         .fallback(problem::unknown_path)
         .with_state(api)
         .merge(watching)
-        .layer(map_response(problem::whole))
 }
 
 /// Carries out the lines of a batch and gives their answers, line for line, as `POST /v1/batch` does;

@@ -298,7 +298,7 @@ pub(super) async fn unknown_path() -> Problem {
 }
 
 /// Gives errors that the framework made the form that all errors have; keeps their headers (`Allow`).
-pub(super) async fn whole(response: Response) -> Response {
+pub(super) fn whole(response: Response) -> Response {
     let status = response.status();
     let fits = status.as_u16() < 400
         || response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == MEDIA_TYPE);

@@ -7,21 +7,19 @@
 //! never reads keeps a place.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Extension;
-use axum::middleware::from_fn;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use super::door::{Door, Peer};
 use super::guard::{guard, open};
-use super::hear::hear_out;
 use crate::listen::stopped;
 
 /// Connections at once; more wait in the listener's backlog.
@@ -39,8 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves, behind the guard, until `stopping` turns true and the requests under way are answered.
 pub async fn serve(listener: TcpListener, router: axum::Router, stopping: watch::Receiver<bool>) {
-    let router = router.layer(from_fn(guard)).layer(from_fn(hear_out));
-    accept(listener, |_| router.clone(), stopping).await;
+    accept(listener, Door::new(router, guard), stopping).await;
 }
 
 /// The same for whoever comes, from wherever: the router must be one that gives nothing away.
@@ -49,15 +46,10 @@ pub async fn serve_public(
     router: axum::Router,
     stopping: watch::Receiver<bool>,
 ) {
-    let router = router.layer(from_fn(open)).layer(from_fn(hear_out));
-    accept(listener, |peer| router.clone().layer(Extension(Peer(peer.ip()))), stopping).await;
+    accept(listener, Door::new(router, open), stopping).await;
 }
 
-async fn accept(
-    listener: TcpListener,
-    router_for: impl Fn(SocketAddr) -> axum::Router,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn accept(listener: TcpListener, door: Door, mut stopping: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS as usize));
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes it");
@@ -68,7 +60,8 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(stream, router_for(peer), stopping.clone());
+                let connection =
+                    connection(stream, Peer(peer.ip()), door.clone(), stopping.clone());
                 tokio::spawn(async move {
                     connection.await;
                     drop(place);
@@ -88,7 +81,12 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, router: axum::Router, mut stopping: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    peer: Peer,
+    door: Door,
+    mut stopping: watch::Receiver<bool>,
+) {
     let set = stream
         .set_nodelay(true)
         .and_then(|()| Ok(sockopt::set_tcp_user_timeout(&stream, UNTAKEN_MS)?));
@@ -96,7 +94,7 @@ async fn connection(stream: TcpStream, router: axum::Router, mut stopping: watch
         tracing::debug!(%error, "the connection is gone already");
         return;
     }
-    let service = TowerToHyperService::new(router);
+    let service = service_fn(|request| door.clone().pass(request, peer));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WAIT)
@@ -117,10 +115,6 @@ async fn connection(stream: TcpStream, router: axum::Router, mut stopping: watch
         tracing::debug!(%error, "a connection ended badly");
     }
 }
-
-/// From where a connection comes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) IpAddr);
 
 /// Who holds how many streams at the public listener. A proxy on this machine stands for everybody
 /// behind it and is not counted.

@@ -178,17 +178,17 @@ fn told(answer: Answer, show: Writers) -> Reply {
         }
         Answer::Settled { result, deadline } => {
             let acted = match result {
-                SettleResult::TooLate(acted) => Some(Reply::text(acted.word())),
+                SettleResult::TooLate(acted) => Some(Reply::Word(acted.word())),
                 _ => None,
             };
             fields
-                .with("result", Reply::text(result.word()))
+                .with("result", Reply::Word(result.word()))
                 .if_any("acted", acted)
                 .with("deadline", of(*deadline))
                 .told()
         }
         Answer::Remembered { until } => fields
-            .with("result", Reply::text("remembered"))
+            .with("result", Reply::Word("remembered"))
             .with("until", show::instant(until, show))
             .told(),
         Answer::Deadline(deadline) | Answer::VerdictTaken(deadline) => {

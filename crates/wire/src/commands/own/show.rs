@@ -11,18 +11,24 @@ use duly_engine::time::Time;
 use crate::Writers;
 use crate::reply::Reply;
 
+/// Fields that most things have no more of.
+const USUALLY: usize = 12;
+
 /// A thing with named fields.
 #[derive(Default)]
 pub(super) struct Fields(Vec<(Reply, Reply)>);
 
 impl Fields {
-    pub(super) fn with(mut self, name: &str, value: Reply) -> Fields {
-        self.0.push((Reply::text(name), value));
+    pub(super) fn with(mut self, name: &'static str, value: Reply) -> Fields {
+        if self.0.capacity() == 0 {
+            self.0.reserve(USUALLY);
+        }
+        self.0.push((Reply::Word(name), value));
         self
     }
 
     /// A field that is left out where there is nothing.
-    pub(super) fn if_any(self, name: &str, value: Option<Reply>) -> Fields {
+    pub(super) fn if_any(self, name: &'static str, value: Option<Reply>) -> Fields {
         match value {
             Some(value) => self.with(name, value),
             None => self,
@@ -43,26 +49,27 @@ pub(super) fn number(number: u64) -> Reply {
     Reply::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-fn text(text: &impl ToString) -> Reply {
-    Reply::Bulk(text.to_string().into_bytes())
+/// An id or a token: a number that clients must not count with.
+fn id(id: &impl ToString) -> Reply {
+    Reply::Bulk(id.to_string().into_bytes())
 }
 
 /// One deadline, one generation.
 pub(super) fn deadline(deadline: Deadline, show: Writers) -> Reply {
     let at = |time: Time| instant(time, show);
     let fields = Fields::default()
-        .with("queue", text(&deadline.queue))
-        .with("key", text(&deadline.key))
-        .with("id", text(&deadline.id.0))
+        .with("queue", Reply::text(deadline.queue.as_str()))
+        .with("key", Reply::text(deadline.key.as_str()))
+        .with("id", id(&deadline.id.0))
         .with("generation", number(deadline.generation.0.into()))
-        .with("state", Reply::text(deadline.state.word()))
+        .with("state", Reply::Word(deadline.state.word()))
         .with("due", at(deadline.due))
         .with("created_at", at(deadline.created_at))
         .with("priority", number(deadline.priority.into()));
     let timeline = deadline.timeline.into_iter().map(|it| event(it, show));
     payload(fields, deadline.payload)
         .if_any("frozen_until", deadline.frozen_until.map(at))
-        .if_any("outcome", deadline.outcome.as_ref().map(text))
+        .if_any("outcome", deadline.outcome.as_ref().map(|it| Reply::text(it.as_str())))
         .if_any("settled_at", deadline.settled_at.map(at))
         .if_any("lapsed_at", deadline.lapsed_at.map(at))
         .if_any("delivery", deadline.delivery.as_ref().map(|it| delivery(it, show)))
@@ -84,10 +91,10 @@ fn payload(fields: Fields, payload: PayloadAt) -> Fields {
 fn delivery(delivery: &Delivery, show: Writers) -> Reply {
     let at = |time: Time| instant(time, show);
     Fields::default()
-        .with("id", text(&delivery.id))
-        .with("state", Reply::text(delivery.state.word()))
+        .with("id", id(&delivery.id))
+        .with("state", Reply::Word(delivery.state.word()))
         .with("attempts", number(delivery.attempts.into()))
-        .with("last_error", delivery.last_error.as_ref().map_or(Reply::Nothing, text))
+        .with("last_error", delivery.last_error.as_deref().map_or(Reply::Nothing, Reply::text))
         .if_any("next_attempt_at", delivery.next_attempt_at.map(at))
         .if_any("leased_until", delivery.leased_until.map(at))
         .if_any("finished_at", delivery.finished_at.map(at))
@@ -97,18 +104,18 @@ fn delivery(delivery: &Delivery, show: Writers) -> Reply {
 fn event(event: Event, show: Writers) -> Reply {
     let at = |time: Time| instant(time, show);
     let fields =
-        Fields::default().with("at", at(event.at)).with("what", Reply::text(event.what.word()));
+        Fields::default().with("at", at(event.at)).with("what", Reply::Word(event.what.word()));
     let fields = match event.what {
         What::Scheduled { due } | What::Extended { due } | What::Shifted { due } => {
             fields.with("due", at(due))
         }
         What::Frozen { until } => fields.with("until", at(until)),
-        What::Settled { outcome } => fields.with("outcome", text(&outcome)),
+        What::Settled { outcome } => fields.with("outcome", Reply::text(outcome.as_str())),
         What::Leased { attempt } => fields.with("attempt", number(attempt.into())),
         What::Retried { error, next_attempt_at } => {
-            fields.with("error", text(&error)).with("next_attempt_at", at(next_attempt_at))
+            fields.with("error", Reply::text(&error)).with("next_attempt_at", at(next_attempt_at))
         }
-        What::Dead { error } => fields.with("error", text(&error)),
+        What::Dead { error } => fields.with("error", Reply::text(&error)),
         What::Lapsed | What::Done | What::Superseded | What::Revived => fields,
     };
     fields.told()
@@ -118,10 +125,10 @@ fn event(event: Event, show: Writers) -> Reply {
 pub(super) fn leased(leased: Leased, show: Writers) -> Reply {
     let at = |time: Time| instant(time, show);
     let fields = Fields::default()
-        .with("id", text(&leased.id))
-        .with("token", text(&leased.token.0))
-        .with("queue", text(&leased.queue))
-        .with("key", text(&leased.key))
+        .with("id", id(&leased.id))
+        .with("token", id(&leased.token.0))
+        .with("queue", Reply::text(leased.queue.as_str()))
+        .with("key", Reply::text(leased.key.as_str()))
         .with("due", at(leased.due))
         .with("lapsed_at", at(leased.lapsed_at))
         .with("attempt", number(leased.attempt.into()))
@@ -139,8 +146,8 @@ pub(super) fn queue(queue: &QueueView, show: Writers) -> Reply {
 pub(super) fn figures(queue: &QueueView, show: Writers) -> Fields {
     let at = |time: Time| instant(time, show);
     Fields::default()
-        .with("name", text(&queue.queue))
-        .with("target", Reply::text(queue.policy.target.word()))
+        .with("name", Reply::text(queue.queue.as_str()))
+        .with("target", Reply::Word(queue.policy.target.word()))
         .with("declared", Reply::Boolean(queue.declared))
         .with("paused", Reply::Boolean(queue.paused))
         .with("lapse_paused", Reply::Boolean(queue.lapse_paused))
@@ -169,7 +176,10 @@ fn held(held: Held, show: Writers) -> Reply {
 }
 
 fn totals(totals: &Totals) -> Reply {
-    let settled = totals.settled.iter().map(|(outcome, count)| (text(outcome), number(*count)));
+    let settled = totals
+        .settled
+        .iter()
+        .map(|(outcome, count)| (Reply::text(outcome.as_str()), number(*count)));
     Fields::default()
         .with("scheduled", number(totals.scheduled))
         .with("replaced", number(totals.replaced))

@@ -29,13 +29,14 @@ use tokio::sync::{Semaphore, watch};
 use utoipa::ToSchema;
 
 use super::Api;
+use super::door::Peer;
 use super::extract::{self, Json};
 use super::problem::{
     BAD_DURATION, BAD_FIELD, LINK_EXPIRED, LINK_OUTDATED, Problem, TOO_MANY_STREAMS, UNKNOWN_LINK,
 };
 use super::refusal;
 use super::reply::json;
-use super::serve::{Crowd, Peer, Place};
+use super::serve::{Crowd, Place};
 use super::stream::{Over, Stream, Woken};
 use crate::handle::Handle;
 use crate::units::{WrittenDuration, show_instant};
@@ -317,7 +318,7 @@ pub(super) async fn script() -> Response {
 }
 
 /// Any page may read what is under `/w/`, errors too.
-pub(super) async fn for_any_page(mut response: Response) -> Response {
+pub(super) fn for_any_page(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     if !headers.contains_key(CACHE_CONTROL) {
