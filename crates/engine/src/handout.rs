@@ -89,11 +89,26 @@ impl Engine {
         (self.limits.max_attempts_under_way as u64).saturating_sub(self.state.held_here())
     }
 
+    /// How many more of them one queue may take: it never takes more than it leaves to the others. So
+    /// a target that answers nothing, or several, can hold much of the room and never all of it.
+    fn share(&self, no: QueueNo) -> u64 {
+        let held = self.state.queue(no).held[Phase::HeldHere as usize];
+        self.room_here().saturating_sub(held).div_ceil(2)
+    }
+
     /// One request to the target of a queue.
     fn request(&mut self, no: QueueNo, most: u64, span: Span) -> u64 {
         let queue = self.state.queue(no);
+        let share = self.share(no);
+        if share == 0 {
+            self.state.turns.crowded.join(no);
+            return 0;
+        }
+        let wanted = queue.room_here().min(share).min(most);
+        if wanted == 0 {
+            return 0;
+        }
         let target = queue.policy.target.clone();
-        let wanted = queue.room_here().min(self.room_here()).min(most);
         let deliveries = self.lease(no, wanted, span, true);
         let Some(first) = deliveries.first() else { return 0 };
         let handed = deliveries.len();

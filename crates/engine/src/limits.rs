@@ -62,7 +62,8 @@ pub struct Limits {
     /// Names and policies of all queues together, in bytes as they are written at the beginning of
     /// every journal segment; with [`OUTCOMES_BYTES`] more they must fit there.
     pub queues_bytes: usize,
-    /// Attempts the server's own deliverers may have under way in all queues together.
+    /// Deliveries the server's own deliverers may have in hand in all queues together; one queue alone
+    /// gets half of them, which lets it have [`CONCURRENCY`] requests under way.
     pub max_attempts_under_way: usize,
     /// May schedule create a queue that nobody declared?
     pub auto_create_queues: bool,
@@ -75,7 +76,7 @@ impl Default for Limits {
             max_downtime: Span::from_days(30),
             max_deadlines: 100_000_000,
             queues_bytes: 8 << 20,
-            max_attempts_under_way: 1_024,
+            max_attempts_under_way: 2_048,
             auto_create_queues: true,
         }
     }

@@ -345,6 +345,11 @@ impl State {
             self.queue_mut(no).requests -= 1;
             self.stir(no);
         }
+        // There is more room than there was, perhaps for somebody else.
+        let crowded = self.turns.crowded.next();
+        if let Some(no) = crowded.filter(|no| self.queues.contains_key(no)) {
+            self.stir(no);
+        }
     }
 
     /// A request with these deliveries begins.

@@ -44,6 +44,9 @@ pub(crate) struct Turns {
     pub(crate) served: Line,
     /// Queues with the target `none`.
     pub(crate) closing: Line,
+    /// Queues that hold as much already as they leave to others; they stand in line again, one of them
+    /// each time somebody's delivery is over.
+    pub(crate) crowded: Line,
     /// Queues held back by their rate, and until when.
     paced: BTreeSet<(Time, QueueNo)>,
     /// Requests under way by the token of their first delivery. The tokens of one request have no

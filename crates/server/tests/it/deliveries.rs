@@ -18,6 +18,7 @@ use duly_engine::answer::Answer;
 use duly_engine::command::{Address, Command, Schedule, When};
 use duly_engine::deadline::{Deadline, Delivery, DeliveryState, Payload, PayloadKind};
 use duly_engine::id::{Key, QueueName};
+use duly_engine::limits::Limits;
 use duly_engine::queue::{Policy, Target, Webhook};
 use duly_engine::time::Span;
 use serde_json::{Value, json};
@@ -247,6 +248,35 @@ async fn a_target_that_hangs_hurts_only_its_own_queue() {
     assert!(hanging.heard.try_recv().is_err(), "more were under way than the queue allows");
     drop(unanswered);
     drop(hanging);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_hangs_with_large_batches_leaves_room_to_others() {
+    let place = Place::new();
+    let (mut hanging, mut quick) = (Receiver::listen().await, Receiver::listen().await);
+    let targets = [("hanging", hanging.target(1_000)), ("quick", quick.target(1))];
+    let server = place.start(&targets).await;
+    // More than the server holds in all, so that nothing is left unless it is kept for others.
+    let after = |name: &str, number: usize, delay| {
+        Command::Schedule(Schedule::new(at(name, &number.to_string()), When::After(delay)))
+    };
+    let half_an_hour = Span::from_mins(30);
+    let many = 2 * Limits::default().max_attempts_under_way;
+    let all = (0..many).map(|number| after("hanging", number, half_an_hour));
+    let later =
+        (0..100).map(|number| after("quick", number, half_an_hour.plus(Span::from_secs(1))));
+    server.handle().ask_all(all.chain(later).collect()).await.expect("a driver at work");
+    pass(&server, half_an_hour);
+    let unanswered = hanging.hear().await;
+    pass(&server, Span::from_secs(1));
+    for _ in 0..100 {
+        quick.hear().await.answer.send(200).expect("the request waits");
+    }
+    for number in 0..100 {
+        until(&server, "quick", &number.to_string(), DeliveryState::Done).await;
+    }
+    drop((unanswered, hanging));
     server.stop().await;
 }
 
