@@ -121,6 +121,12 @@ impl Handle {
         answers.await.map_err(|_| Stopped)
     }
 
+    /// Says many things whose answers nobody waits for; what was said before a stop is done.
+    pub async fn tell(&self, commands: Vec<Command>) -> Result<(), Stopped> {
+        let (ask, _) = self.request(commands).await?;
+        self.0.inbox.send(Message::Ask(ask)).map_err(|_| Stopped)
+    }
+
     /// Leases up to `max` deliveries of a pull queue; when there are none, waits for the first up to `wait`.
     pub async fn lease(
         &self,

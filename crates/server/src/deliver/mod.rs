@@ -2,9 +2,9 @@
 //!
 //! What arrives here is to be attempted now; how many at once, how often again and in which order
 //! the engine has decided. Every attempt runs in a task of its own and ends in exactly one verdict a
-//! lapse, also when the task panics; only the end of the process leaves one open, and then its lease
-//! runs out or the restart releases it. Nothing here repeats an attempt, and nothing here knows the
-//! engine's state.
+//! lapse, also when it panics; only the end of the process leaves one open, and then its lease runs
+//! out or the restart releases it. Attempts that end together tell their verdicts together. Nothing
+//! here repeats an attempt, and nothing here knows the engine's state.
 
 mod body;
 mod exec;
@@ -17,7 +17,11 @@ mod webhook;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use duly_engine::answer::Leased;
@@ -25,8 +29,9 @@ use duly_engine::command::{Command, Verdict};
 use duly_engine::deadline::{Payload, PayloadAt};
 use duly_engine::id::{DeliveryId, Token};
 use duly_engine::queue::Target;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet, yield_now};
 
 use self::exec::Commands;
 use self::failure::retry;
@@ -39,6 +44,9 @@ use crate::handle::{Attempt, Attempts, Handle};
 pub use self::exec::{LAUNCH, Launched, hindrance, launch};
 pub use self::sql::{Parameter, Template};
 pub use self::webhook::{Answer, Guard};
+
+/// Verdicts that are told together at most.
+const TOLD_TOGETHER: usize = 1_024;
 
 /// What the operator's configuration says about deliveries.
 #[derive(Clone, Debug, Default)]
@@ -135,12 +143,12 @@ impl Targets {
     }
 
     /// One attempt: a verdict on each, in their order.
-    async fn attempt(&self, target: &Target, deliveries: Vec<Delivery>) -> Vec<Verdict> {
+    async fn attempt(&self, target: &Target, deliveries: &[Delivery]) -> Vec<Verdict> {
         match target {
-            Target::Webhook(webhook) => self.webhooks.attempt(webhook, &deliveries).await,
-            Target::Sql { name, .. } => self.databases.attempt(name, &deliveries).await,
-            Target::Exec { command } => self.commands.attempt(command, &deliveries).await,
-            Target::Publish { to, .. } => self.publishers.attempt(to, &deliveries).await,
+            Target::Webhook(webhook) => self.webhooks.attempt(webhook, deliveries).await,
+            Target::Sql { name, .. } => self.databases.attempt(name, deliveries).await,
+            Target::Exec { command } => self.commands.attempt(command, deliveries).await,
+            Target::Publish { to, .. } => self.publishers.attempt(to, deliveries).await,
             Target::Pull | Target::None => {
                 unreachable!("the engine hands {} deliveries to nobody here", target.word())
             }
@@ -155,28 +163,55 @@ async fn work(
     mut attempts: Attempts,
     mut stopped: oneshot::Receiver<Duration>,
 ) {
+    let (verdicts, ended) = unbounded_channel();
+    let telling = tokio::spawn(tell(handle, ended));
     let mut under_way = JoinSet::new();
     let within = loop {
         tokio::select! {
             within = &mut stopped => break within.unwrap_or_default(),
-            attempt = attempts.next() => match attempt {
-                Some(attempt) => {
-                    under_way.spawn(perform(handle.clone(), Arc::clone(&targets), attempt));
+            step = attempts.next() => match step {
+                Some(step) => {
+                    // Nobody is woken for those that have ended; they are forgotten on this occasion.
+                    while under_way.try_join_next().is_some() {}
+                    for attempt in step {
+                        under_way.spawn(perform(Arc::clone(&targets), attempt, verdicts.clone()));
+                    }
                 }
                 None => break (&mut stopped).await.unwrap_or_default(),
             },
-            Some(_) = under_way.join_next() => {}
         }
     };
     let all = async { while under_way.join_next().await.is_some() {} };
     if tokio::time::timeout(within, all).await.is_err() {
         tracing::warn!(attempts = under_way.len(), "stopped with attempts under way");
     }
+    drop((under_way, verdicts));
+    if let Err(error) = telling.await {
+        tracing::error!(%error, "the last verdicts were not told");
+    }
     targets.publishers.stop().await;
 }
 
+/// Tells the driver how attempts ended, until there are none any more. A verdict that it cannot be told
+/// any more is of no matter: it has stopped, and the delivery will be tried again.
+async fn tell(handle: Handle, mut ended: UnboundedReceiver<Command>) {
+    let mut together = Vec::new();
+    while ended.recv_many(&mut together, TOLD_TOGETHER).await > 0 {
+        // Those whose answers are there already end first, and go along.
+        yield_now().await;
+        while together.len() < TOLD_TOGETHER
+            && let Ok(verdict) = ended.try_recv()
+        {
+            together.push(verdict);
+        }
+        if handle.tell(std::mem::take(&mut together)).await.is_err() {
+            tracing::debug!("attempts ended after the driver; they will be repeated");
+        }
+    }
+}
+
 /// One attempt, from payloads to verdicts.
-async fn perform(handle: Handle, targets: Arc<Targets>, attempt: Attempt) {
+async fn perform(targets: Arc<Targets>, attempt: Attempt, tell: UnboundedSender<Command>) {
     let mut deliveries = Vec::with_capacity(attempt.deliveries.len());
     for leased in attempt.deliveries {
         let payload = match leased.payload.clone() {
@@ -185,33 +220,33 @@ async fn perform(handle: Handle, targets: Arc<Targets>, attempt: Attempt) {
         };
         deliveries.push(Delivery { leased, payload });
     }
-    let verdicts = hand_over(targets, attempt.target, deliveries).await;
-    let commands = verdicts
-        .into_iter()
-        .map(|(delivery, token, verdict)| Command::Verdict { delivery, token, verdict })
-        .collect();
-    if handle.ask_all(commands).await.is_err() {
-        tracing::debug!("an attempt ended after the driver; its delivery will be tried again");
+    for (delivery, token, verdict) in hand_over(&targets, &attempt.target, deliveries).await {
+        // They are told as long as there are attempts.
+        tell.send(Command::Verdict { delivery, token, verdict }).unwrap_or_default();
     }
 }
 
 /// One attempt whose verdicts come also when it panics.
 async fn hand_over(
-    targets: Arc<Targets>,
-    target: Target,
+    targets: &Targets,
+    target: &Target,
     deliveries: Vec<Delivery>,
 ) -> Vec<(DeliveryId, Token, Verdict)> {
-    let holds: Vec<(DeliveryId, Token)> =
-        deliveries.iter().map(|delivery| (delivery.leased.id, delivery.leased.token)).collect();
-    // A JoinSet ends its task when this one is ended, which a bare task would outlive.
-    let mut attempt = JoinSet::new();
-    attempt.spawn(async move { targets.attempt(&target, deliveries).await });
-    let verdicts = match attempt.join_next().await {
-        Some(Ok(verdicts)) if verdicts.len() == holds.len() => verdicts,
+    let mut attempt = pin!(targets.attempt(target, &deliveries));
+    // What a panic leaves half done is this attempt's own, and dropped; what attempts share is
+    // behind locks that say so.
+    let attempted = poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| attempt.as_mut().poll(context)));
+        polled.map_or(Poll::Ready(None), |polled| polled.map(Some))
+    });
+    let broken = || retry("broken_attempt: a bug in Duly; see its log");
+    let verdicts = match attempted.await {
+        Some(verdicts) if verdicts.len() == deliveries.len() => verdicts,
         ended => {
             tracing::error!(?ended, "an attempt broke; this is a bug");
-            holds.iter().map(|_| retry("broken_attempt: a bug in Duly; see its log")).collect()
+            deliveries.iter().map(|_| broken()).collect()
         }
     };
-    holds.into_iter().zip(verdicts).map(|((id, token), verdict)| (id, token, verdict)).collect()
+    let holds = deliveries.iter().map(|delivery| (delivery.leased.id, delivery.leased.token));
+    holds.zip(verdicts).map(|((id, token), verdict)| (id, token, verdict)).collect()
 }

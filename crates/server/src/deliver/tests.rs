@@ -1,7 +1,6 @@
 //! What holds for every target: verdicts come whole and in order, whatever becomes of an attempt.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use duly_engine::answer::Leased;
 use duly_engine::command::Verdict;
@@ -77,14 +76,14 @@ pub(super) fn is_retry(verdict: &Verdict, beginning: &str) -> bool {
     matches!(verdict, Verdict::Retry { error, .. } if error.starts_with(beginning))
 }
 
-async fn targets() -> Arc<Targets> {
-    Arc::new(Targets::new(&DeliverSettings::default()).await.expect("nothing to be wrong"))
+async fn targets() -> Targets {
+    Targets::new(&DeliverSettings::default()).await.expect("nothing to be wrong")
 }
 
 #[tokio::test]
 async fn an_attempt_that_panics_is_retried_with_its_own_token() {
     // Nobody hands pull deliveries to the server's own deliverers: the attempt panics.
-    let verdicts = hand_over(targets().await, Target::Pull, vec![delivery(1), delivery(2)]).await;
+    let verdicts = hand_over(&targets().await, &Target::Pull, vec![delivery(1), delivery(2)]).await;
     assert_eq!(verdicts.len(), 2);
     for ((id, token, verdict), number) in verdicts.iter().zip(1..) {
         assert_eq!((*id, *token), (delivery_id(number), Token(1_000 + number)));
@@ -95,7 +94,7 @@ async fn an_attempt_that_panics_is_retried_with_its_own_token() {
 #[tokio::test]
 async fn an_action_that_nobody_configured_is_retried() {
     let target = Target::Sql { name: "cancel_order".to_owned(), batch: 10 };
-    let verdicts = hand_over(targets().await, target, vec![delivery(1), delivery(2)]).await;
+    let verdicts = hand_over(&targets().await, &target, vec![delivery(1), delivery(2)]).await;
     assert_eq!(verdicts.len(), 2);
     for (_, _, verdict) in &verdicts {
         assert!(is_retry(verdict, "unknown_action: "), "{verdict:?}");
@@ -110,7 +109,7 @@ async fn a_webhook_into_this_machine_is_refused_unless_it_is_allowed() {
         batch: 1,
         timeout: Span::from_secs(15),
     });
-    let verdicts = hand_over(targets().await, target, vec![delivery(1)]).await;
+    let verdicts = hand_over(&targets().await, &target, vec![delivery(1)]).await;
     assert!(is_retry(&verdicts[0].2, "refused_address: "), "{verdicts:?}");
 }
 

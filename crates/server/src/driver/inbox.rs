@@ -81,17 +81,17 @@ impl Answers {
     }
 }
 
-/// The attempts that the driver hands out, payloads fetched.
-pub struct Attempts(pub UnboundedReceiver<(Attempt, Pins)>);
+/// The attempts that the driver hands out, those of a step together, payloads fetched.
+pub struct Attempts(pub UnboundedReceiver<(Vec<Attempt>, Pins)>);
 
 impl Attempts {
-    /// The next attempt; none when the driver has stopped.
-    pub async fn next(&mut self) -> Option<Attempt> {
-        let (mut attempt, pins) = self.0.recv().await?;
+    /// The attempts of the next step that has any; none when the driver has stopped.
+    pub async fn next(&mut self) -> Option<Vec<Attempt>> {
+        let (mut attempts, pins) = self.0.recv().await?;
         let mut stored = pins.payloads();
-        for delivery in &mut attempt.deliveries {
+        for delivery in attempts.iter_mut().flat_map(|attempt| &mut attempt.deliveries) {
             stored.fetch(&mut delivery.payload);
         }
-        Some(attempt)
+        Some(attempts)
     }
 }

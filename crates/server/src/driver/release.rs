@@ -57,7 +57,7 @@ pub trait Outlet {
     /// These deadlines have lapsed, durably; each was to lapse at this time.
     fn lapsed(&mut self, at: &[Time]);
     /// Lapses on their way to their target.
-    fn attempt(&mut self, attempt: Attempt, pins: &Pins);
+    fn attempts(&mut self, attempts: Vec<Attempt>, pins: &Pins);
     /// Something an operator should hear of.
     fn notice(&mut self, notice: &Notice);
     /// What the archive hears of it.
@@ -154,11 +154,13 @@ impl Release {
         }
         if zoo::bites(Bug::AttemptBeforeSync) {
             let leaks = |effect: &mut Effect| matches!(effect, Effect::Attempt { .. });
+            let mut leaked = Vec::new();
             for effect in self.effects.extract_if(.., leaks) {
                 if let Effect::Attempt { target, deliveries } = effect {
-                    outlet.attempt(Attempt { target, deliveries }, &self.pins);
+                    leaked.push(Attempt { target, deliveries });
                 }
             }
+            outlet.attempts(leaked, &self.pins);
         }
     }
 
@@ -176,15 +178,18 @@ impl Release {
         if !self.lapsed.is_empty() {
             outlet.lapsed(&self.lapsed);
         }
-        let mut to_archive = Vec::new();
+        let (mut attempts, mut to_archive) = (Vec::new(), Vec::new());
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Attempt { target, deliveries } => {
-                    outlet.attempt(Attempt { target, deliveries }, &self.pins);
+                    attempts.push(Attempt { target, deliveries });
                 }
                 Effect::Archive(_) | Effect::Erase { .. } => to_archive.push(effect),
                 Effect::Notice(notice) => outlet.notice(&notice),
             }
+        }
+        if !attempts.is_empty() {
+            outlet.attempts(attempts, &self.pins);
         }
         outlet.feed(Feed {
             effects: to_archive,
@@ -265,7 +270,7 @@ mod tests {
         }
         fn announced(&mut self, _: Announced) {}
         fn lapsed(&mut self, _: &[Time]) {}
-        fn attempt(&mut self, _: Attempt, _: &Pins) {}
+        fn attempts(&mut self, _: Vec<Attempt>, _: &Pins) {}
         fn notice(&mut self, _: &Notice) {}
         fn feed(&mut self, _: Feed) {}
         fn look_up(&mut self, _: Wanted) {}

@@ -74,7 +74,7 @@ pub(crate) struct Outlets {
     /// To whoever asked.
     pub(crate) answers: UnboundedSender<(Vec<Answered>, Pins)>,
     /// To the deliverers.
-    pub(crate) attempts: UnboundedSender<(Attempt, Pins)>,
+    pub(crate) attempts: UnboundedSender<(Vec<Attempt>, Pins)>,
     /// To whoever looks at the figures.
     pub(crate) metrics: Metrics,
     /// To whoever listens.
@@ -377,9 +377,9 @@ impl Outlet for Ways {
         }
     }
 
-    fn attempt(&mut self, attempt: Attempt, pins: &Pins) {
+    fn attempts(&mut self, attempts: Vec<Attempt>, pins: &Pins) {
         // The deliverers stop before the driver does; what they miss is leased again.
-        drop(self.outlets.attempts.send((attempt, pins.clone())));
+        drop(self.outlets.attempts.send((attempts, pins.clone())));
     }
 
     fn notice(&mut self, notice: &Notice) {

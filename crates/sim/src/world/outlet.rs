@@ -66,8 +66,8 @@ impl Outlet for Out {
 
     fn lapsed(&mut self, _: &[Time]) {}
 
-    fn attempt(&mut self, attempt: Attempt, pins: &Pins) {
-        self.attempts.push((attempt, pins.clone()));
+    fn attempts(&mut self, attempts: Vec<Attempt>, pins: &Pins) {
+        self.attempts.extend(attempts.into_iter().map(|attempt| (attempt, pins.clone())));
     }
 
     fn notice(&mut self, notice: &Notice) {
