@@ -13,8 +13,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::Uri;
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -23,7 +21,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tower::Service;
 
 use super::guard::{Destination, Guard};
 
@@ -50,8 +47,7 @@ pub(super) fn web_roots() -> RootCertStore {
     RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
 }
 
-/// Makes connections for the client.
-#[derive(Clone)]
+/// Makes connections.
 pub(super) struct Connector {
     guard: Guard,
     resolve: Resolve,
@@ -71,16 +67,21 @@ impl Connector {
         Connector { guard, resolve, tls: TlsConnector::from(Arc::new(config)) }
     }
 
-    async fn connect(self, url: Uri) -> io::Result<TokioIo<Stream>> {
-        let target = Destination::of(&url).map_err(io::Error::other)?;
-        let addresses = self.addresses(&target).await?;
+    /// A new connection, or why there is none.
+    pub(super) async fn connect(&self, target: &Destination) -> io::Result<TokioIo<Stream>> {
+        let late = |_| io::Error::other("connect: no connection within 3s");
+        timeout(CONNECT, self.connect_at_leisure(target)).await.map_err(late)?
+    }
+
+    async fn connect_at_leisure(&self, target: &Destination) -> io::Result<TokioIo<Stream>> {
+        let addresses = self.addresses(target).await?;
         let tcp = dial(&addresses, target.port).await?;
         // Small requests, answered at once: waiting to fill a packet only adds delay.
         tcp.set_nodelay(true)?;
         if !target.tls {
             return Ok(TokioIo::new(Stream::Plain(tcp)));
         }
-        let name = ServerName::try_from(target.host)
+        let name = ServerName::try_from(target.host.clone())
             .map_err(|_| io::Error::other("bad_url: TLS needs a host that is a name"))?;
         let tls = self.tls.connect(name, tcp).await;
         let tls = tls.map_err(|error| io::Error::other(format!("tls: {error}")))?;
@@ -118,36 +119,12 @@ async fn dial(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
     Err(last)
 }
 
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Stream>;
-    type Error = io::Error;
-    type Future = Answer<TokioIo<Stream>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, url: Uri) -> Self::Future {
-        let connecting = self.clone().connect(url);
-        Box::pin(async move {
-            let late = || io::Error::other("connect: no connection within 3s");
-            timeout(CONNECT, connecting).await.unwrap_or_else(|_| Err(late()))
-        })
-    }
-}
-
 /// A connection, encrypted or not.
 pub(super) enum Stream {
     /// `http`.
     Plain(TcpStream),
     /// `https`.
     Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
 }
 
 impl AsyncRead for Stream {

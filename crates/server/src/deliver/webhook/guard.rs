@@ -131,7 +131,7 @@ fn kind(address: IpAddr) -> Option<Kind> {
 }
 
 /// Where a URL leads, before any name is looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Destination {
     /// `https` and not `http`.
     pub(super) tls: bool,
@@ -142,6 +142,14 @@ pub(super) struct Destination {
 }
 
 impl Destination {
+    /// How it is called in the `Host` header: the port only where it is not the scheme's own.
+    pub(super) fn host_header(&self) -> String {
+        let usual = if self.tls { 443 } else { 80 };
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        let port = if self.port == usual { String::new() } else { format!(":{}", self.port) };
+        format!("{open}{}{close}{port}", self.host)
+    }
+
     /// Reads a URL. The error does not repeat it.
     pub(super) fn of(url: &Uri) -> Result<Destination, &'static str> {
         let tls = match url.scheme_str() {
