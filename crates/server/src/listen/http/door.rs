@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
-use tower::Service as _;
+use tower_service::Service as _;
 
 use super::guard::Check;
 use super::hear::hear_out;
