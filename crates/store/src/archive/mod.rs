@@ -86,7 +86,7 @@ fn connect_to_write(path: &Path) -> Result<(Home, Connection), Error> {
             "PRAGMA journal_mode = WAL;
              PRAGMA synchronous = FULL;
              PRAGMA wal_autocheckpoint = 65536;
-             PRAGMA cache_size = -262144;
+             PRAGMA cache_size = -65536;
              PRAGMA temp_store = MEMORY;",
         )
         .map_err(&fault)?;
