@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use duly_engine::answer::Answer;
 use duly_engine::command::{Address, Command};
 use duly_engine::id::DeliveryId;
 use serde::Serialize;
@@ -83,14 +84,21 @@ pub(super) async fn carry_out(handle: &Handle, bytes: &[u8]) -> Result<Vec<u8>, 
     let mut answers = handle.ask_all(commands).await?.into_iter();
     let mut out = Vec::new();
     for place in places {
-        let reply = place.and_then(|settles| {
-            let answer = answers.next().expect("every command was answered");
-            let reply = reply::of(answer);
-            if settles { reply.map_err(Problem::of_settle) } else { reply }
-        });
-        write_line(&mut out, &reply);
+        match place {
+            Ok(settles) => {
+                let answer = answers.next().expect("every command was answered");
+                write_answer(&mut out, answer, settles);
+            }
+            Err(problem) => write_line(&mut out, &Err(problem)),
+        }
     }
     Ok(out)
+}
+
+/// Writes the line that tells what came of a command, which may be a settle.
+pub fn write_answer(out: &mut Vec<u8>, answer: Answer, settles: bool) {
+    let reply = reply::of(answer);
+    write_line(out, &if settles { reply.map_err(Problem::of_settle) } else { reply });
 }
 
 /// The operations of a batch, line for line.

@@ -42,6 +42,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use batch::write_answer;
 pub use links::Secrets;
 use links::{Links, Window};
 pub use problem::{KINDS, Kind};
