@@ -91,11 +91,12 @@ pub(super) const HARMLESS: [&[&str]; 2] =
     [&["std", "env", "temp_dir"], &["std", "env", "current_exe"]];
 
 /// For each crate: which of our own it may depend on, and which libraries it may not.
-pub(super) const CRATES: [(&str, &[&str], Libraries); 5] = [
+pub(super) const CRATES: [(&str, &[&str], Libraries); 6] = [
     ("duly-engine", &[], Libraries::None),
     ("duly-wire", &["duly-engine"], Libraries::AllBut(&NETWORK)),
     ("duly-store", &["duly-engine"], Libraries::AllBut(&NETWORK)),
     ("duly", &["duly-engine", "duly-store", "duly-wire"], Libraries::All),
+    ("duly-costs", &["duly-engine", "duly-store", "duly-wire", "duly"], Libraries::All),
     ("duly-sim", &["duly-engine", "duly-store", "duly-wire", "duly"], Libraries::All),
 ];
 
