@@ -57,7 +57,7 @@ struct Line {
 /// Why there is no answer.
 enum Failure {
     /// The connection was closed before any of the request had left.
-    Unsent(Post),
+    Unsent(Box<Post>),
     /// It may have been heard.
     Broken(String),
 }
@@ -85,7 +85,7 @@ impl Pool {
                     return Ok(answer);
                 }
                 // The target closed it while nobody looked.
-                Err(Failure::Unsent(unsent)) => request = unsent,
+                Err(Failure::Unsent(unsent)) => request = *unsent,
                 Err(Failure::Broken(error)) => return Err(error),
             }
         }
@@ -140,12 +140,12 @@ impl Line {
         let Line { sender, connection } = self;
         let mut exchange = pin!(async {
             if sender.ready().await.is_err() {
-                return Err(Failure::Unsent(request));
+                return Err(Failure::Unsent(Box::new(request)));
             }
             let answer = sender.try_send_request(request).await.map_err(|mut failed| {
-                failed
-                    .take_message()
-                    .map_or_else(|| Failure::Broken(broken(failed.error())), Failure::Unsent)
+                let unsent =
+                    failed.take_message().map(|request| Failure::Unsent(Box::new(request)));
+                unsent.unwrap_or_else(|| Failure::Broken(broken(failed.error())))
             })?;
             let (head, rest) = answer.into_parts();
             let mut answer =
