@@ -13,7 +13,7 @@ use crate::apply::Written;
 use crate::deadline::{DeliveryState, State as Standing, What};
 use crate::fact::Fact;
 use crate::id::{DeadlineId, Generation, Key, QueueName, QueueNo, Seq};
-use crate::record::{Bytes, Input, Undecodable};
+use crate::record::{Bytes, Input, Undecodable, write_text};
 use crate::state::State;
 use crate::state::live::Live;
 use crate::time::Time;
@@ -123,7 +123,7 @@ impl Heading {
                 let live = state.live(slot);
                 head(out, seq, at, &state.queue(live.queue).name, live.id);
                 true.write(out);
-                line(out, live);
+                line(out, live, state.key_text(live));
             }
             (Heading::Erased(queue, id), _) => {
                 head(out, seq, at, &state.queue(queue).name, id);
@@ -144,18 +144,18 @@ fn head(out: &mut Vec<u8>, seq: Seq, at: Time, queue: &QueueName, id: DeadlineId
     id.write(out);
 }
 
-fn line(out: &mut Vec<u8>, live: &Live) {
+fn line(out: &mut Vec<u8>, live: &Live, key: &str) {
     let story = live.story.as_deref();
-    live.key.write(out);
+    write_text(key, out);
     live.generation.write(out);
     live.phase.state().write(out);
     live.phase.delivery_state().write(out);
-    live.due.write(out);
+    live.due().write(out);
     story.map(|story| story.frozen_until).filter(|until| *until > Time::ZERO).write(out);
     match story.and_then(|story| story.timeline.last()) {
         Some(last) => last.what.write(out),
         // Only what has happened to a record since it was scheduled makes a story.
-        None => What::Scheduled { due: live.due }.write(out),
+        None => What::Scheduled { due: live.due() }.write(out),
     }
 }
 

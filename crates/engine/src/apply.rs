@@ -11,9 +11,10 @@ use std::fmt;
 use crate::deadline::{Final, Ladder, What};
 use crate::effect::Effect;
 use crate::fact::{Fact, PayloadField};
-use crate::id::{DeadlineId, Generation, QueueNo, Seq, Token};
+use crate::id::{DeadlineId, Generation, Key, QueueNo, Seq, Token};
 use crate::record::Undecodable;
 use crate::state::State;
+use crate::state::keys::KeyAt;
 use crate::state::live::{Home, Live, Phase, Place, Story};
 use crate::state::queue::Queue;
 use crate::time::{Span, Time};
@@ -72,7 +73,8 @@ pub(crate) fn apply(
     }
     match fact {
         Fact::Scheduled { .. } | Fact::Remembered { .. } | Fact::Restated { .. } => {
-            return Some(state.put(born(fact, written)));
+            let (key, live) = born(fact, written);
+            return Some(state.put(&key, live));
         }
         Fact::Erased { id, .. } => {
             state.erase(id, written.seq);
@@ -91,15 +93,15 @@ pub(crate) fn apply(
 }
 
 /// The record that a fact brings into being, or states anew.
-fn born(fact: Fact, written: Written) -> Live {
+fn born(fact: Fact, written: Written) -> (Key, Live) {
     let no_payload = PayloadField::None;
     let home = |payload| Home::of(payload, written.segment, written.facts_offset);
-    let begun = |queue, id, key, due| Live {
+    let begun = |queue, id, due: Time| Live {
         id,
-        key,
-        due,
-        created_at: written.at,
-        armed: Time::NEVER,
+        key: KeyAt::NOWHERE,
+        due: due.into(),
+        created_at: written.at.into(),
+        armed: Time::NEVER.into(),
         queue,
         generation: Generation::FIRST,
         priority: 0,
@@ -110,13 +112,14 @@ fn born(fact: Fact, written: Written) -> Live {
     };
     match fact {
         Fact::Scheduled { queue, id, generation, key, due, priority, payload, .. } => {
-            Live { generation, priority, home: home(&payload), ..begun(queue, id, key, due) }
+            let home = home(&payload);
+            (key, Live { generation, priority, home, ..begun(queue, id, due) })
         }
-        Fact::Remembered { queue, id, key, outcome, until } => Live {
-            phase: Phase::Remembered,
-            story: Some(Box::new(Story { outcome: Some(outcome), ..Story::default() })),
-            ..begun(queue, id, key, until)
-        },
+        Fact::Remembered { queue, id, key, outcome, until } => {
+            let story = Box::new(Story { outcome: Some(outcome), ..Story::default() });
+            let phase = Phase::Remembered;
+            (key, Live { phase, story: Some(story), ..begun(queue, id, until) })
+        }
         Fact::Restated { deadline, payload } => Live::of_view(*deadline, home(&payload)),
         other => unreachable!("{other:?} begins no record"),
     }
@@ -193,7 +196,7 @@ fn happen(live: &mut Live, written: Written, fact: Fact) {
         live.tell(at, what);
     }
     if let Fact::Moved { due, .. } = fact {
-        live.due = due;
+        live.due = due.into();
         return;
     }
     let story = live.story();

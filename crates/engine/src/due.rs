@@ -112,8 +112,8 @@ impl Engine {
             self.state.bring_slots_near(together.iter().map(|(_, slot)| *slot));
             for &(at, slot) in together {
                 let Some(live) = self.state.records.get_mut(slot) else { continue };
-                if live.armed == Time::from_millis(at) {
-                    live.armed = Time::NEVER;
+                if live.armed() == Time::from_millis(at) {
+                    live.armed = Time::NEVER.into();
                     self.act(slot);
                 }
             }
@@ -229,8 +229,8 @@ impl Engine {
     fn shift_one(&mut self, queue: QueueNo, shift: Shift, id: DeadlineId) -> bool {
         let Some(slot) = self.state.slot_of_id(id) else { return false };
         let live = self.state.live(slot);
-        let in_window = (shift.from..shift.to).contains(&live.due);
-        let due = live.due.millis().saturating_add_signed(shift.by_ms);
+        let in_window = (shift.from..shift.to).contains(&live.due());
+        let due = live.due().millis().saturating_add_signed(shift.by_ms);
         if live.queue != queue || live.phase != Phase::Pending || !in_window || self.is_over(slot) {
             return false;
         }

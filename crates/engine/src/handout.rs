@@ -198,9 +198,9 @@ impl Engine {
             id: delivery,
             token,
             queue: self.state.queue(no).name.clone(),
-            key: live.key.clone(),
-            due: live.due,
-            lapsed_at: live.story.as_ref().map_or(live.due, |story| story.lapsed_at),
+            key: self.state.key(live),
+            due: live.due(),
+            lapsed_at: live.story.as_ref().map_or(live.due(), |story| story.lapsed_at),
             attempt: live.attempts(),
             leased_until: until,
             payload: live.home.payload(),
@@ -313,7 +313,7 @@ impl Engine {
     /// Gives a delivery up.
     pub(crate) fn die(&mut self, slot: u32, error: Arc<str>, by_verdict: bool) {
         let live = self.state.live(slot);
-        let (no, id, key) = (live.queue, live.id, live.key.clone());
+        let (no, id, key) = (live.queue, live.id, self.state.key(live));
         let delivery = live.delivery_id(self.state.directory);
         self.emit(Fact::Died { queue: no, id, error: error.clone(), by_verdict });
         let queue = self.state.queue(no).name.clone();

@@ -171,6 +171,13 @@ text_type!(
     }
 );
 
+impl Key {
+    /// A copy of a key that was checked before it was stored.
+    pub(crate) fn stored(text: &str) -> Key {
+        Key(text.into())
+    }
+}
+
 text_type!(
     /// A queue's name: 1 to 64 of `A-Za-z0-9._:-`.
     QueueName, Arc<str>, |text| {

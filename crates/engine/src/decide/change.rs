@@ -13,7 +13,7 @@ use crate::time::{Span, Time};
 impl Engine {
     pub(super) fn extend(&mut self, extend: &Extend, known: Known) -> Result<Answer, No> {
         let slot = self.pending(&extend.at, known)?;
-        let was_due = self.state.live(slot).due;
+        let was_due = self.state.live(slot).due();
         let due = match extend.by {
             ExtendBy::Span(span) => was_due.plus(span),
             ExtendBy::After(span) => self.now.plus(span),
@@ -29,8 +29,8 @@ impl Engine {
     pub(super) fn move_to(&mut self, slot: u32, due: Time) -> Result<Answer, No> {
         let live = self.state.live(slot);
         let (queue, id) = (live.queue, live.id);
-        let latest = live.created_at.plus(self.state.queue(queue).policy.max_total);
-        if due > latest && due > live.due {
+        let latest = live.created_at().plus(self.state.queue(queue).policy.max_total);
+        if due > latest && due > live.due() {
             return Err(Refusal::MaxTotal { latest }.into());
         }
         if due > self.now.plus(limits::HORIZON) {
@@ -39,7 +39,7 @@ impl Engine {
         if due < self.now.minus(limits::PAST) {
             return Err(Refusal::DueInPast.into());
         }
-        if due != live.due {
+        if due != live.due() {
             self.emit(Fact::Moved { queue, id, due, shifted: false });
         }
         Ok(Answer::Deadline(self.view(slot)))

@@ -124,7 +124,7 @@ impl Engine {
 
     fn not_over(&mut self, slot: u32) -> Met {
         let live = self.state.live(slot);
-        if live.phase == Phase::Remembered && live.due <= self.now {
+        if live.phase == Phase::Remembered && live.due() <= self.now {
             self.forget(slot);
             return Met::Nothing;
         }

@@ -35,7 +35,7 @@ impl Before {
             generation: live.generation,
             is_pending: live.phase == Phase::Pending,
             is_final: live.phase.is_final(),
-            due: live.due,
+            due: live.due(),
             frozen_until: live.story.as_ref().map(|story| story.frozen_until),
             frozen_for: live.story.as_ref().map_or(Span::ZERO, |story| story.frozen_for),
         }
@@ -86,7 +86,7 @@ impl Engine {
                     self.close_this(slot);
                 }
                 let live = self.state.live(slot);
-                let (before, hash) = (Before::of_live(live), live.home.hash);
+                let (before, hash) = (Before::of_live(live), live.home.hash());
                 self.again(no, schedule, before, |engine| (engine.view(slot), Some(hash)))
             }
             Met::Archived(deadline) => {
@@ -167,11 +167,11 @@ impl Engine {
     ) -> Result<Answer, No> {
         let due = self.asked(self.state.queue(no).policy.default_delay, schedule.when)?;
         let live = self.state.live(slot);
-        if if_due.holds(live.due, due) {
+        if if_due.holds(live.due(), due) {
             self.room_on_disk()?;
             return self.move_to(slot, due);
         }
-        let hash = live.home.hash;
+        let hash = live.home.hash();
         Ok(self.kept(no, schedule, self.view(slot), Some(hash)))
     }
 

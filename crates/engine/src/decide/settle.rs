@@ -56,9 +56,9 @@ impl Engine {
         let asked = remember.map(|span| self.now.plus(span.min(REMEMBER)));
         let (id, until) = if let Some(slot) = kept {
             let live = self.state.live(slot);
-            let until = asked.map_or(live.due, |asked| asked.max(live.due));
+            let until = asked.map_or(live.due(), |asked| asked.max(live.due()));
             let said = live.story.as_ref().and_then(|story| story.outcome.as_ref());
-            if said == Some(&outcome) && live.due == until {
+            if said == Some(&outcome) && live.due() == until {
                 return Ok(Answer::Remembered { until });
             }
             (live.id, until)

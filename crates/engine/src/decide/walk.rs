@@ -9,6 +9,7 @@ use crate::deadline::Deadline;
 use crate::fact::{Fact, Shift};
 use crate::id::{DeadlineId, QueueName, QueueNo};
 use crate::limits::{HORIZON, SLICE};
+use crate::state::State;
 use crate::state::live::{Live, Phase};
 use crate::step::{Engine, Storage};
 use crate::time::Time;
@@ -20,10 +21,10 @@ impl Engine {
         let mut order: Vec<(Time, DeadlineId, u32)> = (scan.from_slot..until)
             .filter_map(|slot| {
                 let live = self.state.records.get(slot)?;
-                let after = scan.after.is_none_or(|after| (live.due, live.id) > after);
+                let after = scan.after.is_none_or(|after| (live.due(), live.id) > after);
                 let here = only.is_none_or(|only| live.queue == only);
-                let shown = after && here && matches(&scan.filter, live);
-                shown.then_some((live.due, live.id, slot))
+                let shown = after && here && matches(&scan.filter, live, &self.state);
+                shown.then_some((live.due(), live.id, slot))
             })
             .collect();
         order.sort_unstable();
@@ -40,8 +41,10 @@ impl Engine {
         let mut numbers: BTreeMap<(QueueNo, Time), u64> = BTreeMap::new();
         for slot in count.from_slot..until {
             let Some(live) = self.state.records.get(slot) else { continue };
-            if only.is_none_or(|only| live.queue == only) && matches(&count.filter, live) {
-                let begin = Time::from_millis(live.due.millis() / per * per);
+            if only.is_none_or(|only| live.queue == only)
+                && matches(&count.filter, live, &self.state)
+            {
+                let begin = Time::from_millis(live.due().millis() / per * per);
                 *numbers.entry((live.queue, begin)).or_default() += 1;
             }
         }
@@ -90,11 +93,12 @@ impl Engine {
     }
 }
 
-fn matches(filter: &Filter, live: &Live) -> bool {
+fn matches(filter: &Filter, live: &Live, state: &State) -> bool {
+    let begins = |prefix: &String| state.key_text(live).starts_with(prefix.as_str());
     live.phase != Phase::Remembered
         && filter.state.is_none_or(|state| live.phase.state() == state)
         && filter.delivery.is_none_or(|delivery| live.phase.delivery_state() == Some(delivery))
-        && filter.due_from.is_none_or(|from| live.due >= from)
-        && filter.due_to.is_none_or(|to| live.due < to)
-        && filter.key_prefix.as_ref().is_none_or(|prefix| live.key.as_str().starts_with(prefix))
+        && filter.due_from.is_none_or(|from| live.due() >= from)
+        && filter.due_to.is_none_or(|to| live.due() < to)
+        && filter.key_prefix.as_ref().is_none_or(begins)
 }

@@ -237,7 +237,7 @@ impl Bytes for Arc<str> {
     }
 }
 
-fn write_text(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
     (text.len() as u64).write(out);
     out.extend_from_slice(text.as_bytes());
 }

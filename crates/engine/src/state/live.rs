@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
+use super::keys::KeyAt;
 use super::queue::Turn;
+use crate::command::Address;
 use crate::deadline::{
     Deadline, Delivery, DeliveryState, Event, Ladder, PayloadAt, PayloadKind, State, Stored, What,
 };
 use crate::fact::PayloadField;
-use crate::id::{
-    DeadlineId, DeliveryId, DirectoryId, Generation, Key, Outcome, QueueName, QueueNo, Token,
-};
+use crate::id::{DeadlineId, DeliveryId, DirectoryId, Generation, Key, Outcome, QueueNo, Token};
 use crate::limits::TIMELINE_EVENTS;
 use crate::time::{Span, Time};
 
@@ -103,11 +103,11 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) id: DeadlineId,
-    pub(crate) key: Key,
-    pub(crate) due: Time,
-    pub(crate) created_at: Time,
+    pub(crate) key: KeyAt,
+    pub(crate) due: Moment,
+    pub(crate) created_at: Moment,
     /// The time of its earliest entry in the timer index; `NEVER` when it has none.
-    pub(crate) armed: Time,
+    pub(crate) armed: Moment,
     pub(crate) queue: QueueNo,
     pub(crate) generation: Generation,
     pub(crate) priority: u32,
@@ -122,39 +122,70 @@ pub(crate) struct Live {
 pub(crate) struct Home {
     pub(crate) segment: u32,
     pub(crate) offset: u32,
-    pub(crate) bytes: u32,
-    pub(crate) hash: u32,
-    pub(crate) kind: Option<PayloadKind>,
+    hash: u32,
+    /// The payload's length, and what kind it is in the two bits above it.
+    kind_and_bytes: u32,
+}
+
+/// Bits that a payload's length may take.
+const BYTES_BITS: u32 = 30;
+
+/// A time in six bytes; what is later than the year 10,889 is never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment([u16; 3]);
+
+impl From<Time> for Moment {
+    fn from(time: Time) -> Moment {
+        let millis = time.millis().min((1 << 48) - 1);
+        let word = |shift: u32| u16::try_from(millis >> shift & 0xffff).expect("masked to a word");
+        Moment([word(0), word(16), word(32)])
+    }
+}
+
+impl Moment {
+    fn time(self) -> Time {
+        let [low, middle, high] = self.0.map(u64::from);
+        let millis = low | middle << 16 | high << 32;
+        if millis == (1 << 48) - 1 { Time::NEVER } else { Time::from_millis(millis) }
+    }
 }
 
 impl Home {
     /// The home that a fact gives, before its record has been placed.
     pub(crate) fn of(payload: &PayloadField, segment: u32, facts_offset: u32) -> Home {
         match payload {
-            PayloadField::At { offset, bytes, kind, hash } => Home {
-                segment,
-                offset: facts_offset + offset,
-                bytes: *bytes,
-                hash: *hash,
-                kind: Some(*kind),
-            },
+            PayloadField::At { offset, bytes, kind, hash } => {
+                assert!(*bytes < 1 << BYTES_BITS, "a payload is shorter than the largest record");
+                let kind = match kind {
+                    PayloadKind::Json => 1,
+                    PayloadKind::Bytes => 2,
+                };
+                let kind_and_bytes = kind << BYTES_BITS | bytes;
+                Home { segment, offset: facts_offset + offset, hash: *hash, kind_and_bytes }
+            }
             PayloadField::None | PayloadField::Bytes { .. } => {
-                Home { segment, offset: facts_offset, bytes: 0, hash: 0, kind: None }
+                Home { segment, offset: facts_offset, hash: 0, kind_and_bytes: 0 }
             }
         }
     }
 
+    fn bytes(&self) -> u32 {
+        self.kind_and_bytes & ((1 << BYTES_BITS) - 1)
+    }
+
+    /// The hash of the payload; 0 if there is none.
+    pub(crate) fn hash(&self) -> u32 {
+        self.hash
+    }
+
     pub(crate) fn payload(&self) -> PayloadAt {
-        match self.kind {
-            None => PayloadAt::None,
-            Some(kind) => PayloadAt::Stored(Stored {
-                segment: self.segment,
-                offset: self.offset,
-                bytes: self.bytes,
-                kind,
-                hash: self.hash,
-            }),
-        }
+        let kind = match self.kind_and_bytes >> BYTES_BITS {
+            0 => return PayloadAt::None,
+            1 => PayloadKind::Json,
+            _ => PayloadKind::Bytes,
+        };
+        let (segment, offset, bytes, hash) = (self.segment, self.offset, self.bytes(), self.hash);
+        PayloadAt::Stored(Stored { segment, offset, bytes, kind, hash })
     }
 }
 
@@ -176,9 +207,21 @@ pub(crate) struct Story {
 }
 
 impl Live {
+    pub(crate) fn due(&self) -> Time {
+        self.due.time()
+    }
+
+    pub(crate) fn created_at(&self) -> Time {
+        self.created_at.time()
+    }
+
+    pub(crate) fn armed(&self) -> Time {
+        self.armed.time()
+    }
+
     /// The story, begun if need be with the line that says how it was scheduled.
     pub(crate) fn story(&mut self) -> &mut Story {
-        let first = Event { at: self.created_at, what: What::Scheduled { due: self.due } };
+        let first = Event { at: self.created_at(), what: What::Scheduled { due: self.due() } };
         self.story
             .get_or_insert_with(|| Box::new(Story { timeline: vec![first], ..Story::default() }))
     }
@@ -194,7 +237,7 @@ impl Live {
 
     /// The later of due and the end of a freeze: when the clock runs out, before grace.
     pub(crate) fn runs_out_at(&self) -> Time {
-        self.story.as_ref().map_or(self.due, |story| self.due.max(story.frozen_until))
+        self.story.as_ref().map_or(self.due(), |story| self.due().max(story.frozen_until))
     }
 
     /// What stating it anew would take, about.
@@ -206,13 +249,13 @@ impl Live {
             What::Retried { error, .. } | What::Dead { error } => EVENT + error.len() as u64,
             _ => EVENT,
         });
-        let said = self.key.as_str().len() as u64 + u64::from(self.home.bytes);
+        let said = self.key.bytes() as u64 + u64::from(self.home.bytes());
         REST + said + events.sum::<u64>()
     }
 
     /// Its turn among those of its queue who wait or are ripe.
     pub(crate) fn turn(&self, slot: u32) -> Turn {
-        Turn { priority: self.priority, due: self.due, id: self.id, slot }
+        Turn { priority: self.priority, due: self.due(), id: self.id, slot }
     }
 
     pub(crate) fn attempts(&self) -> u32 {
@@ -223,11 +266,12 @@ impl Live {
         DeliveryId { directory, deadline: self.id, generation: self.generation }
     }
 
-    /// The whole record, as it is shown.
-    pub(crate) fn view(&self, queue: &QueueName, directory: DirectoryId) -> Deadline {
+    /// The whole record, as it is shown to whoever calls it that.
+    pub(crate) fn view(&self, at: Address, directory: DirectoryId) -> Deadline {
         let empty = Story::default();
         let story = self.story.as_deref().unwrap_or(&empty);
-        let first = || vec![Event { at: self.created_at, what: What::Scheduled { due: self.due } }];
+        let first =
+            || vec![Event { at: self.created_at(), what: What::Scheduled { due: self.due() } }];
         let delivery = self.phase.delivery_state().map(|state| Delivery {
             id: self.delivery_id(directory),
             state,
@@ -243,13 +287,13 @@ impl Live {
         let state = self.phase.state();
         Deadline {
             queue_no: self.queue,
-            queue: queue.clone(),
-            key: self.key.clone(),
+            queue: at.queue,
+            key: at.key,
             id: self.id,
             generation: self.generation,
             state,
-            due: self.due,
-            created_at: self.created_at,
+            due: self.due(),
+            created_at: self.created_at(),
             priority: self.priority,
             frozen_until: (story.frozen_until > Time::ZERO).then_some(story.frozen_until),
             frozen_for: story.frozen_for,
@@ -263,7 +307,7 @@ impl Live {
     }
 
     /// The record that a view was made of: what `Restated` brings back.
-    pub(crate) fn of_view(deadline: Deadline, home: Home) -> Live {
+    pub(crate) fn of_view(deadline: Deadline, home: Home) -> (Key, Live) {
         let phase = Phase::of(&deadline);
         let mut story = Story {
             frozen_until: deadline.frozen_until.unwrap_or(Time::ZERO),
@@ -284,12 +328,12 @@ impl Live {
             story.finished_at = delivery.finished_at;
         }
         let nothing_happened = phase == Phase::Pending && story.timeline.len() == 1;
-        Live {
+        let live = Live {
             id: deadline.id,
-            key: deadline.key,
-            due: deadline.due,
-            created_at: deadline.created_at,
-            armed: Time::NEVER,
+            key: KeyAt::NOWHERE,
+            due: deadline.due.into(),
+            created_at: deadline.created_at.into(),
+            armed: Time::NEVER.into(),
             queue: deadline.queue_no,
             generation: deadline.generation,
             priority: deadline.priority,
@@ -297,7 +341,8 @@ impl Live {
             phase,
             place: Place::Nowhere,
             story: (!nothing_happened).then(|| Box::new(story)),
-        }
+        };
+        (deadline.key, live)
     }
 }
 
@@ -306,8 +351,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_moment_is_the_time_it_was_made_of() {
+        for millis in [0, 1, 0xffff, 0x1_0000, 1_750_000_000_123, (1 << 48) - 2] {
+            let time = Time::from_millis(millis);
+            assert_eq!(Moment::from(time).time(), time);
+        }
+        assert_eq!(Moment::from(Time::NEVER).time(), Time::NEVER);
+        assert_eq!(Moment::from(Time::from_millis(1 << 48)).time(), Time::NEVER);
+    }
+
+    #[test]
     fn a_record_is_small_and_its_place_in_the_slab_no_larger() {
-        assert_eq!(size_of::<Live>(), 96);
-        assert_eq!(size_of::<Option<Live>>(), 96);
+        assert_eq!(size_of::<Live>(), 72);
+        assert_eq!(size_of::<Option<Live>>(), 72);
     }
 }

@@ -5,6 +5,7 @@
 //! at the opening, so that nothing of it needs a fact.
 
 pub(crate) mod index;
+pub(crate) mod keys;
 pub(crate) mod live;
 pub(crate) mod near;
 pub(crate) mod places;
@@ -16,6 +17,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use index::{Index, hash_key, hash_number};
+use keys::Keys;
 use live::{Live, Phase};
 use queue::Queue;
 use slab::Slab;
@@ -48,6 +50,7 @@ pub(crate) struct State {
     pub(crate) directory: DirectoryId,
     seed: [u64; 2],
     pub(crate) records: Slab<Live>,
+    keys: Keys,
     by_key: Index,
     by_id: Index,
     /// The slot that was found last: a hint, which whoever finds it checks.
@@ -86,6 +89,7 @@ impl State {
             directory,
             seed,
             records: Slab::new(),
+            keys: Keys::default(),
             by_key: Index::new(),
             by_id: Index::new(),
             met: Cell::new(0),
@@ -209,6 +213,16 @@ impl State {
         hash_key(self.seed, queue.0, key.as_str().as_bytes())
     }
 
+    /// The key of a record.
+    pub(crate) fn key(&self, live: &Live) -> Key {
+        self.keys.get(live.key)
+    }
+
+    /// The same, to be looked at only.
+    pub(crate) fn key_text(&self, live: &Live) -> &str {
+        self.keys.text(live.key)
+    }
+
     pub(crate) fn slot_of(&self, address: &Address) -> Option<u32> {
         self.slot_of_key(self.queue_no(&address.queue)?, &address.key)
     }
@@ -219,7 +233,9 @@ impl State {
 
     fn slot_of_hash(&self, hash: u64, queue: QueueNo, key: &Key) -> Option<u32> {
         let slot = self.by_key.find(hash, |slot| {
-            self.records.get(slot).is_some_and(|live| live.queue == queue && live.key == *key)
+            self.records.get(slot).is_some_and(|live| {
+                live.queue == queue && self.keys.bytes(live.key) == key.as_str().as_bytes()
+            })
         });
         self.met.set(slot.unwrap_or_default());
         slot
@@ -249,13 +265,12 @@ impl State {
     }
 
     pub(crate) fn view(&self, slot: u32) -> Deadline {
-        let live = self.live(slot);
-        live.view(&self.queue(live.queue).name, self.directory)
+        self.live(slot).view(self.address(slot), self.directory)
     }
 
     /// Puts a record in the place of the one with its number, or in a place of its own.
-    pub(crate) fn put(&mut self, live: Live) -> u32 {
-        let Some(slot) = self.slot_of_id(live.id) else { return self.insert(live) };
+    pub(crate) fn put(&mut self, key: &Key, live: Live) -> u32 {
+        let Some(slot) = self.slot_of_id(live.id) else { return self.insert(key, live) };
         let before = self.live(slot);
         if before.phase.is_final() && before.generation != live.generation {
             let last = self.view(slot);
@@ -263,19 +278,22 @@ impl State {
         }
         self.leave(slot);
         self.set_phase(slot, live.phase);
-        // Its timer entry is a hint about the slot and stays good.
-        self.change(slot, |before| *before = Live { armed: before.armed, ..live });
+        // A number means one key for ever; the timer entry is a hint about the slot and stays good.
+        self.change(slot, |before| {
+            *before = Live { key: before.key, armed: before.armed, ..live };
+        });
         slot
     }
 
-    fn insert(&mut self, live: Live) -> u32 {
+    fn insert(&mut self, key: &Key, live: Live) -> u32 {
         // Another number had the key before: that record was forgotten or evicted, neither of which
         // is a fact, and replay learns of it here.
-        let hash = self.key_hash(live.queue, &live.key);
-        if let Some(gone) = self.slot_of_hash(hash, live.queue, &live.key) {
+        let hash = self.key_hash(live.queue, key);
+        if let Some(gone) = self.slot_of_hash(hash, live.queue, key) {
             self.remove(gone);
         }
         let (queue, id, phase) = (live.queue, live.id, live.phase);
+        let live = Live { key: self.keys.insert(key), ..live };
         self.live_bytes += live.stated_bytes();
         let slot = self.records.insert(live);
         self.by_key.insert(hash, slot);
@@ -290,7 +308,9 @@ impl State {
         self.leave(slot);
         let Some(live) = self.records.remove(slot) else { return };
         self.live_bytes -= live.stated_bytes();
-        self.by_key.remove(self.key_hash(live.queue, &live.key), slot);
+        let hash = hash_key(self.seed, live.queue.0, self.keys.bytes(live.key));
+        self.by_key.remove(hash, slot);
+        self.keys.remove(live.key);
         self.by_id.remove(hash_number(live.id.0), slot);
         self.held[live.phase as usize] -= 1;
         self.queue_mut(live.queue).held[live.phase as usize] -= 1;
@@ -312,7 +332,7 @@ impl State {
     /// The (queue, key) of a record.
     pub(crate) fn address(&self, slot: u32) -> Address {
         let live = self.live(slot);
-        Address { queue: self.queue(live.queue).name.clone(), key: live.key.clone() }
+        Address { queue: self.queue(live.queue).name.clone(), key: self.key(live) }
     }
 
     /// Changes a record in its place and keeps account of its size.

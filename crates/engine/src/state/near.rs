@@ -45,11 +45,11 @@ impl State {
             *place = Some(slot);
         }
         let found = || some.iter().flatten().filter_map(|slot| self.records.get(*slot));
-        // A record lies on two lines of the cache.
-        let ends = found().map(|live| live.due.millis() ^ u64::from(live.priority));
+        // A record lies on two lines of the cache: its number on the first, its times on the second.
+        let ends = found().map(|live| live.id.0 ^ live.due().millis());
         black_box(ends.fold(0, |all, end| all ^ end));
         let words = found().map(|live| {
-            let begun = live.key.as_str().as_bytes().first().copied().unwrap_or_default();
+            let begun = self.keys.bytes(live.key).first().copied().unwrap_or_default();
             u32::from(begun) ^ live.attempts()
         });
         black_box(words.fold(0, |all, word| all ^ word));

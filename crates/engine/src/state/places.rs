@@ -62,8 +62,8 @@ impl State {
     /// Sets the timer of a record, unless an earlier one is set: that one will look again.
     pub(crate) fn arm(&mut self, slot: u32, at: Time) {
         let live = self.live_mut(slot);
-        if at < live.armed {
-            live.armed = at;
+        if at < live.armed() {
+            live.armed = at.into();
             self.timers.insert(at.millis(), slot);
         }
     }
@@ -71,7 +71,7 @@ impl State {
     /// When a pending record's time is over, whatever was withheld or is to be recovered from.
     pub(crate) fn over_at(&self, live: &Live) -> Time {
         let runs_out_at =
-            if zoo::bites(Bug::FreezeForgotten) { live.due } else { live.runs_out_at() };
+            if zoo::bites(Bug::FreezeForgotten) { live.due() } else { live.runs_out_at() };
         let grace = self.queue(live.queue).policy.grace;
         let grace = if zoo::bites(Bug::GraceForgotten) { Span::ZERO } else { grace };
         let early = Span::from_millis(u64::from(zoo::bites(Bug::LapsesEarly)));
@@ -127,7 +127,7 @@ impl State {
                 story.map_or(Time::ZERO, |story| story.leased_until),
                 Next::Over(Overdue::LeaseOver),
             ),
-            Phase::Remembered => (live.due, Next::Over(Overdue::Forget)),
+            Phase::Remembered => (live.due(), Next::Over(Overdue::Forget)),
             Phase::Settled | Phase::Done | Phase::Superseded | Phase::Dead => {
                 return Next::In(Place::Nowhere);
             }

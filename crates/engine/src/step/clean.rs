@@ -117,9 +117,9 @@ impl Engine {
             (Phase::Remembered, Some(outcome)) => Fact::Remembered {
                 queue: live.queue,
                 id: live.id,
-                key: live.key.clone(),
+                key: self.state.key(live),
                 outcome,
-                until: live.due,
+                until: live.due(),
             },
             _ => Fact::Restated { deadline: Box::new(self.state.view(slot)), payload },
         }
