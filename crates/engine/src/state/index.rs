@@ -41,6 +41,13 @@ impl Index {
         self.find(hash, |_| true)
     }
 
+    /// What stands where a search for this hash begins: to have it near, and for nothing else.
+    pub(crate) fn beginning(&self, hash: u64) -> u32 {
+        let (shard, tag) = split(hash);
+        let shard = &self.shards[shard];
+        if shard.entries.is_empty() { FREE } else { shard.entries[shard.home(tag)].1 }
+    }
+
     /// Adds a slot; the caller knows that it is not there.
     pub(crate) fn insert(&mut self, hash: u64, slot: u32) {
         let (shard, tag) = split(hash);
