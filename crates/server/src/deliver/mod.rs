@@ -144,11 +144,12 @@ impl Targets {
 
     /// One attempt: a verdict on each, in their order.
     async fn attempt(&self, target: &Target, deliveries: &[Delivery]) -> Vec<Verdict> {
+        // A task is as large as the largest that may be in it; webhooks are the many, and small.
         match target {
             Target::Webhook(webhook) => self.webhooks.attempt(webhook, deliveries).await,
-            Target::Sql { name, .. } => self.databases.attempt(name, deliveries).await,
-            Target::Exec { command } => self.commands.attempt(command, deliveries).await,
-            Target::Publish { to, .. } => self.publishers.attempt(to, deliveries).await,
+            Target::Sql { name, .. } => Box::pin(self.databases.attempt(name, deliveries)).await,
+            Target::Exec { command } => Box::pin(self.commands.attempt(command, deliveries)).await,
+            Target::Publish { to, .. } => Box::pin(self.publishers.attempt(to, deliveries)).await,
             Target::Pull | Target::None => {
                 unreachable!("the engine hands {} deliveries to nobody here", target.word())
             }

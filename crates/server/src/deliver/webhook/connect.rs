@@ -1,15 +1,18 @@
 //! Connections to webhook targets.
 //!
 //! The connector resolves a name once, lets the guard look at every answer, and dials exactly those
-//! addresses: there is no second look-up that could tell something else. Nothing here follows a
+//! addresses: there is no second look-up that could tell something else. Those who want to connect to
+//! the same name at the same time share one look-up: each takes one of the runtime's threads, for as
+//! long as the resolver likes, and one name must not take them all. Nothing here follows a
 //! redirect or reads a proxy from the environment. TLS trusts the roots of the web and verifies
 //! names; there is no way to switch that off.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +21,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -47,10 +51,15 @@ pub(super) fn web_roots() -> RootCertStore {
     RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
 }
 
+/// A look-up of a name, and what it found.
+type LookUp = OnceCell<Result<Vec<IpAddr>, String>>;
+
 /// Makes connections.
 pub(super) struct Connector {
     guard: Guard,
     resolve: Resolve,
+    /// Look-ups that somebody waits for just now, by name and port.
+    looking_up: Mutex<HashMap<(String, u16), Weak<LookUp>>>,
     tls: TlsConnector,
 }
 
@@ -64,7 +73,12 @@ impl Connector {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Connector { guard, resolve, tls: TlsConnector::from(Arc::new(config)) }
+        Connector {
+            guard,
+            resolve,
+            looking_up: Mutex::default(),
+            tls: TlsConnector::from(Arc::new(config)),
+        }
     }
 
     /// A new connection, or why there is none.
@@ -92,7 +106,8 @@ impl Connector {
     async fn addresses(&self, target: &Destination) -> io::Result<Vec<IpAddr>> {
         let addresses = match target.host.parse() {
             Ok(literal) => vec![literal],
-            Err(_) => (self.resolve)(target.host.clone(), target.port)
+            Err(_) => self
+                .look_up(target)
                 .await
                 .map_err(|error| io::Error::other(format!("dns: {error}")))?,
         };
@@ -101,6 +116,26 @@ impl Connector {
         }
         self.guard.check(&addresses, target.port).map_err(io::Error::other)?;
         Ok(addresses)
+    }
+}
+
+impl Connector {
+    /// Looks a name up, or waits for whoever does; what was found before is not used again.
+    async fn look_up(&self, target: &Destination) -> Result<Vec<IpAddr>, String> {
+        let name = (target.host.clone(), target.port);
+        let look_up = {
+            let mut all = self.looking_up.lock().unwrap_or_else(PoisonError::into_inner);
+            let under_way = all.get(&name).and_then(Weak::upgrade);
+            under_way.unwrap_or_else(|| {
+                all.retain(|_, look_up| look_up.strong_count() > 0);
+                let begun = Arc::new(LookUp::new());
+                all.insert(name.clone(), Arc::downgrade(&begun));
+                begun
+            })
+        };
+        let (host, port) = name;
+        let look = || async { (self.resolve)(host, port).await.map_err(|error| error.to_string()) };
+        look_up.get_or_init(look).await.clone()
     }
 }
 

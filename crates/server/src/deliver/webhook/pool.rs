@@ -45,9 +45,9 @@ pub(super) struct Pool {
 
 /// Those that nobody uses just now, by where they lead, the one used last at the end.
 #[derive(Default)]
-struct Idle(HashMap<Destination, Vec<(Instant, Line)>>);
+struct Idle(HashMap<Destination, Vec<(Instant, Box<Line>)>>);
 
-/// A connection.
+/// A connection, with what is read from it and not understood yet: too large to be moved about.
 struct Line {
     sender: SendRequest<Full<Bytes>>,
     /// Nothing, once it is closed.
@@ -78,36 +78,41 @@ impl Pool {
         mut request: Post,
         most: usize,
     ) -> Result<Answer, String> {
-        while let Some(mut line) = self.take(target) {
+        loop {
+            let kept = self.take(target);
+            let is_new = kept.is_none();
+            let mut line = match kept {
+                Some(line) => line,
+                // Seldom done, and large: it looks up a name and may speak TLS.
+                None => Box::pin(self.connect(target)).await?,
+            };
             match line.exchange(request, most).await {
                 Ok(answer) => {
                     self.keep(target, line);
                     return Ok(answer);
                 }
                 // The target closed it while nobody looked.
-                Err(Failure::Unsent(unsent)) => request = *unsent,
+                Err(Failure::Unsent(unsent)) if !is_new => request = *unsent,
+                Err(Failure::Unsent(_)) => {
+                    return Err("broken_answer: the connection was closed".to_owned());
+                }
                 Err(Failure::Broken(error)) => return Err(error),
             }
         }
-        let stream = self.connector.connect(target).await.map_err(|error| error.to_string())?;
-        let mut line = Line::over(stream).await.map_err(|error| broken(&error))?;
-        match line.exchange(request, most).await {
-            Ok(answer) => {
-                self.keep(target, line);
-                Ok(answer)
-            }
-            Err(Failure::Unsent(_)) => Err("broken_answer: the connection was closed".to_owned()),
-            Err(Failure::Broken(error)) => Err(error),
-        }
     }
 
-    fn take(&self, target: &Destination) -> Option<Line> {
+    async fn connect(&self, target: &Destination) -> Result<Box<Line>, String> {
+        let stream = self.connector.connect(target).await.map_err(|error| error.to_string())?;
+        Line::over(stream).await.map_err(|error| broken(&error))
+    }
+
+    fn take(&self, target: &Destination) -> Option<Box<Line>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.0.get_mut(target)?.pop().map(|(_, line)| line)
     }
 
     /// Keeps a connection whose answer was read, if the target means to.
-    fn keep(&self, target: &Destination, mut line: Line) {
+    fn keep(&self, target: &Destination, mut line: Box<Line>) {
         if !line.is_idle() {
             return;
         }
@@ -124,10 +129,10 @@ impl Pool {
 }
 
 impl Line {
-    async fn over(stream: TokioIo<Stream>) -> hyper::Result<Line> {
+    async fn over(stream: TokioIo<Stream>) -> hyper::Result<Box<Line>> {
         let (sender, connection) =
             Builder::new().max_buf_size(ANSWER_BYTES).handshake(stream).await?;
-        Ok(Line { sender, connection: Some(connection) })
+        Ok(Box::new(Line { sender, connection: Some(connection) }))
     }
 
     /// Is it open, and free for a request? Wakes nobody later: it is asked again.
@@ -142,11 +147,13 @@ impl Line {
             if sender.ready().await.is_err() {
                 return Err(Failure::Unsent(Box::new(request)));
             }
-            let answer = sender.try_send_request(request).await.map_err(|mut failed| {
-                let unsent =
-                    failed.take_message().map(|request| Failure::Unsent(Box::new(request)));
-                unsent.unwrap_or_else(|| Failure::Broken(broken(failed.error())))
-            })?;
+            let answer =
+                sender.try_send_request(request).await.map_err(|mut failed| {
+                    match failed.take_message() {
+                        Some(unsent) => Failure::Unsent(Box::new(unsent)),
+                        None => Failure::Broken(broken(failed.error())),
+                    }
+                })?;
             let (head, rest) = answer.into_parts();
             let mut answer =
                 Answer { status: head.status, headers: head.headers, body: Vec::new(), cut: false };
@@ -217,5 +224,19 @@ async fn sweep(idle: Weak<Mutex<Idle>>) {
             lines.retain_mut(|(since, line)| since.elapsed() < IDLE && line.is_idle());
         }
         idle.0.retain(|_, lines| !lines.is_empty());
+    }
+}
+
+#[cfg(test)]
+impl Pool {
+    /// Waits until every idle connection was closed by its target.
+    pub(super) async fn until_closed(&self) {
+        let any_open = || {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.0.values_mut().flatten().any(|(_, line)| line.is_idle())
+        };
+        while any_open() {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -19,9 +19,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::{Value, json};
 use sha2::Sha256;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio_rustls::TlsAcceptor;
 
-use self::receiver::{Heard, Receiver, Reply, answer, impatient, webhook};
+use self::receiver::{Heard, Receiver, Reply, answer, impatient, request, webhook};
 use super::connect::{Resolve, system_resolver, web_roots};
 use super::{ANSWER_BYTES, Guard, RESULT_BYTES, Webhooks};
 use crate::clock;
@@ -272,6 +276,28 @@ async fn a_connection_is_used_again() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_closed_meanwhile_costs_no_attempt() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let (tell, mut answered) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            request(&mut stream).await.expect("a whole request");
+            let said = b"HTTP/1.1 200 Said\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(said).await.expect("somebody listens");
+            tell.send(stream).expect("the test goes on");
+        }
+    });
+    let (client, target) = (client(), webhook(&format!("http://127.0.0.1:{port}/"), 1));
+    for _ in 0..3 {
+        assert_eq!(one(&client, &target).await, Verdict::Done);
+        // It was kept, and now the target has had enough of waiting.
+        drop(answered.recv().await.expect("it was answered"));
+        client.pool.until_closed().await;
+    }
+}
+
+#[tokio::test]
 async fn a_bad_secret_stops_the_request_and_stays_secret() {
     let receiver = Receiver::new(|_| answer(200, "", "")).await;
     let good = format!("whsec_{}", STANDARD.encode([7; 32]));
@@ -360,6 +386,31 @@ async fn an_answer_that_flips_is_refused_on_the_connection_that_would_be_made() 
     assert!(is_retry(&verdict, "refused_address: "), "{verdict:?}");
     assert_eq!(asked.load(Ordering::SeqCst), 2, "one look-up a connection");
     assert_eq!(receiver.connections(), 1);
+}
+
+#[tokio::test]
+async fn those_who_connect_to_one_name_at_one_time_share_a_look_up() {
+    let receiver = Receiver::new(|_| answer(200, "", "")).await;
+    let (asked, found) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let (counter, waited) = (Arc::clone(&asked), Arc::clone(&found));
+    // A resolver that takes its time, until everybody waits for it.
+    let slow: Resolve = Arc::new(move |_, _| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        let waited = Arc::clone(&waited);
+        Box::pin(async move {
+            waited.acquire().await.map_err(std::io::Error::other)?.forget();
+            Ok(vec![Ipv4Addr::LOCALHOST.into()])
+        })
+    });
+    let client = Webhooks::over(AT_HOME, slow, web_roots());
+    let target = webhook(&format!("http://shop.test:{}/", receiver.port()), 1);
+    // They are asked in this order, and the last lets the first find it.
+    let all =
+        tokio::join!(one(&client, &target), one(&client, &target), one(&client, &target), async {
+            found.add_permits(3);
+        });
+    assert_eq!([all.0, all.1, all.2], [Verdict::Done, Verdict::Done, Verdict::Done]);
+    assert_eq!((asked.load(Ordering::SeqCst), receiver.connections()), (1, 3));
 }
 
 #[tokio::test]

@@ -148,7 +148,7 @@ async fn converse(
 }
 
 /// One request with its body; none when the peer has gone.
-async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Heard> {
+pub(super) async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Heard> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
