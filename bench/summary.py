@@ -102,7 +102,7 @@ def row(work, found, rival):
     if "rate" not in found:
         return [label(found, rival), "; ".join(found["errors"])]
     times = found.get("done" if work.name == "stampede" else "late") or found.get("latency")
-    paced = work.name in ("lateness", "paced")
+    paced = work.figure == "p99"
     low, high = found["rate_range"]
     held = "" if paced else found["held_up_by"]
     notes = [held] if held else []

@@ -45,6 +45,13 @@ WORKS = [
     Work("storm", "1,000,000 due in one millisecond: until every lapse is durable; times are those of settles of others meanwhile",
          "storm", {"connections": 33, "count": 1_000_000, "time_ms": 0}, {"count": 20_000}, True, "seconds",
          only=("duly-redis",)),
+    Work("webhooks", "50,000 due in one millisecond, each a signed webhook of its own: until the last has arrived",
+         "webhooks", {"connections": 2, "count": 50_000, "time_ms": 0}, {"count": 2_000}, True, "rate", only=("duly-http",)),
+    *(Work(f"webhooks-{name}", f"20,000 webhooks over 10 s, {beside}: from due until it has arrived",
+           "webhooks", {"connections": 2, "count": 20_000, "time_ms": 10_000, "bad_pairs": pairs},
+           {"count": 2_000, "time_ms": 1_000}, True, "p99", only=("duly-http",))
+      for name, pairs, beside in [
+          ("alone", 0, "alone"), ("beside", 2, "beside two targets that answer after 2 s and two that never do")]),
     Work("pending", "1,000,000 pending: memory and disk for each, and a restart after kill -9",
          "pending", {"connections": 16, "depth": 64, "count": 1_000_000, "time_ms": 300_000}, {"count": 20_000},
          True, "memory"),
@@ -58,7 +65,7 @@ WORKS = [
 def options(work, rival, quick):
     """What the generator is asked for; a text where this is not done."""
     if work.only and rival.name not in work.only:
-        return "it does not speak that protocol"
+        return "this server, or this protocol, has no such thing"
     particular = rival.works.get(work.name, {})
     if isinstance(particular, str):
         return particular

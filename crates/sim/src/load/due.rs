@@ -87,7 +87,7 @@ impl Due {
     }
 
     /// When it is due, by the stopwatch.
-    fn at(&self, number: u64) -> Instant {
+    pub(super) fn at(&self, number: u64) -> Instant {
         self.first + Duration::from_millis(number * self.spread_ms / self.count)
     }
 }

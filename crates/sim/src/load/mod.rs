@@ -19,6 +19,8 @@ mod paced;
 #[cfg(test)]
 mod proof;
 mod storm;
+mod target;
+mod webhooks;
 
 use std::cell::RefCell;
 use std::io::Write as _;
@@ -26,7 +28,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -78,6 +80,9 @@ pub(crate) struct Options {
     /// How long a worker waits that got nothing, in milliseconds.
     #[arg(long, default_value_t = 10)]
     poll_ms: u64,
+    /// Pairs of queues beside that of the webhooks, the one with a slow target, the other with a silent one.
+    #[arg(long, default_value_t = 0)]
+    bad_pairs: u32,
     /// How long anything may take beyond its time, in seconds.
     #[arg(long, default_value_t = 120)]
     patience: u64,
@@ -96,6 +101,8 @@ enum Work {
     Due,
     /// Schedules what falls due at once, and settles others while it lapses.
     Storm,
+    /// Schedules what falls due, and is the webhook that it is delivered to.
+    Webhooks,
 }
 
 /// What came of it.
@@ -178,6 +185,21 @@ impl Options {
                 let begun = begin()?;
                 let done = storm::run(crowd, &due, patience)?;
                 Ok(begun.of(done.count, done.time).with_latency(&done.latency))
+            }
+            Work::Webhooks => {
+                ensure!(self.protocol == Protocol::DulyHttp, "only Duly calls webhooks");
+                let mut targets = webhooks::prepare(self.address, self.bad_pairs)?;
+                let due = Due::lay(crowd, self.filling(), self.count, time, patience)?;
+                webhooks::fill(self.address, self.bad_pairs, &due)?;
+                due.nearly();
+                let begun = begin()?;
+                let worked = webhooks::work(&mut targets, &due, patience)?;
+                Ok(Outcome {
+                    late: worked.handed.quantiles(),
+                    early: worked.early,
+                    again: worked.again,
+                    ..begun.of(due.count, worked.time)
+                })
             }
         }
     }
