@@ -298,11 +298,12 @@ pub(super) async fn unknown_path() -> Problem {
 }
 
 /// Gives errors that the framework made the form that all errors have; keeps their headers (`Allow`).
+/// The framework says them in plain text or leaves them empty; what is JSON somebody has thought about.
 pub(super) fn whole(response: Response) -> Response {
     let status = response.status();
-    let fits = status.as_u16() < 400
-        || response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == MEDIA_TYPE);
-    if fits {
+    let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let is_json = matches!(kind, Some(b"application/json")) || kind == Some(MEDIA_TYPE.as_bytes());
+    if status.as_u16() < 400 || is_json {
         return response;
     }
     let kind = match status {
