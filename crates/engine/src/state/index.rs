@@ -1,8 +1,9 @@
 //! From a hash to a slot, without ever pausing to grow.
 //!
-//! Two hundred and fifty-six small open-addressed tables: when one is full it is rebuilt alone and a
-//! quarter larger, so the longest pause is a two-hundred-and-fifty-sixth of the whole and little of it
-//! ever stands empty. So full a table is bearable because who stands farther from home goes first
+//! Two hundred and fifty-six small open-addressed tables: when one is full it is rebuilt alone and
+//! half as large again, so the longest pause is a two-hundred-and-fifty-sixth of the whole. They begin
+//! with different sizes and so are full at different times: rebuilding is spread over all the time,
+//! and about the same share of the whole stands empty always. So full a table is bearable because who stands farther from home goes first
 //! (Robin Hood hashing; Celis, 1986): all stand in the order of their tags, a search ends at the first
 //! that is nearer to its home, and rebuilding goes through old and new table once, from front to back.
 //! An entry keeps 32 bits of the hash beside the slot; rebuilding and probing touch no record. The
@@ -10,6 +11,8 @@
 //! under the directory's seed (Aumasson and Bernstein, 2012), so nobody can choose keys that collide.
 
 const SHARDS: usize = 256;
+/// The sizes that tables begin with. The next would be the first one grown.
+const SMALLEST: std::ops::Range<usize> = 16..24;
 const FREE: u32 = u32::MAX;
 
 /// Slots by hash.
@@ -18,8 +21,10 @@ pub(crate) struct Index {
     shards: Vec<Shard>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shard {
+    /// Its size when the first entry comes.
+    smallest: usize,
     /// (tag, slot), ordered by how far they had to go.
     entries: Vec<(u32, u32)>,
     used: usize,
@@ -27,7 +32,8 @@ struct Shard {
 
 impl Index {
     pub(crate) fn new() -> Index {
-        Index { shards: (0..SHARDS).map(|_| Shard::default()).collect() }
+        let shard = |smallest| Shard { smallest, entries: Vec::new(), used: 0 };
+        Index { shards: SMALLEST.cycle().map(shard).take(SHARDS).collect() }
     }
 
     /// The slot with this hash that `is_it` recognises.
@@ -138,7 +144,7 @@ impl Shard {
     }
 
     fn grow(&mut self) {
-        let size = (self.entries.len() + self.entries.len() / 4).max(8);
+        let size = (self.entries.len() + self.entries.len() / 2).max(self.smallest);
         let old = std::mem::replace(&mut self.entries, vec![(0, FREE); size]);
         self.used = 0;
         for (tag, slot) in old {
@@ -237,6 +243,27 @@ mod tests {
                 assert!(slot as usize * 10 > places * 6, "{slot} in {places} places");
             }
         }
+    }
+
+    #[test]
+    fn tables_are_full_at_different_times() {
+        const MANY: u32 = 600_000;
+        let mut index = Index::new();
+        let sizes = |index: &Index| -> Vec<usize> {
+            index.shards.iter().map(|shard| shard.entries.len()).collect()
+        };
+        let (mut before, mut grown) = (Vec::new(), 0);
+        for slot in 0..MANY * 3 / 2 {
+            index.insert(hash_number(u64::from(slot)), slot);
+            // From here on each is rebuilt once, and this is looked at fifty times.
+            if slot >= MANY && slot % (MANY / 100) == 0 {
+                let now = sizes(&index);
+                let at_once = before.iter().zip(&now).filter(|(before, now)| before != now).count();
+                assert!(at_once * 8 < SHARDS, "{at_once} tables were rebuilt at {slot}");
+                (before, grown) = (now, grown + at_once);
+            }
+        }
+        assert!(grown > SHARDS * 8 / 10, "only {grown} were rebuilt at all");
     }
 
     #[test]
