@@ -16,7 +16,7 @@ import threading
 import time
 
 from bench import machine
-from bench.rivals.duly import Duly
+from bench.rivals.duly import DulyRedis
 from bench.rivals.server import asked
 
 SECONDS = 20
@@ -153,24 +153,15 @@ def row(shop, server, folder, spent):
     }
 
 
-class Tools:
-    """Where the binary is."""
-
-    def __init__(self, duly):
-        self.duly = duly
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--duly", required=True, help="the binary")
+    parser.add_argument("--duly", type=pathlib.Path, required=True, help="the server's binary")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--rate", type=int, default=2_000, help="orders a second")
-    parser.add_argument("--folder", default="/var/tmp", help="on the disk that is to be measured")
+    parser.add_argument("--on", default="/var/tmp", help="a directory of the disk")
     options = parser.parse_args()
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="duly-soak-", dir=options.folder))
-    rival = Duly(Tools(pathlib.Path(options.duly).resolve()))
-    rival.generator = ("load", "duly-redis")
-    server = rival.start(folder)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="duly-soak-", dir=options.on))
+    server = DulyRedis(options).start(folder)
     try:
         Redis(server.port).ask([("DULY.QUEUE", "PUT", "orders", json.dumps({"target": "pull"}))])
         shop = Shop(server.port, options.rate)

@@ -223,6 +223,16 @@ async fn a_lapse_acts_in_the_shops_database() {
     server.stop().await;
 }
 
+/// The target of the queue `quick` hears and answers a hundred, and all of them are done.
+async fn hundred_are_done(quick: &mut Receiver, server: &Server) {
+    for _ in 0..100 {
+        quick.hear().await.answer.send(200).expect("the request waits");
+    }
+    for number in 0..100 {
+        until(server, "quick", &number.to_string(), DeliveryState::Done).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_hangs_hurts_only_its_own_queue() {
     let place = Place::new();
@@ -239,12 +249,7 @@ async fn a_target_that_hangs_hurts_only_its_own_queue() {
     for _ in 0..Policy::default().concurrency {
         unanswered.push(hanging.hear().await);
     }
-    for _ in 0..100 {
-        quick.hear().await.answer.send(200).expect("the request waits");
-    }
-    for number in 0..100 {
-        until(&server, "quick", &number.to_string(), DeliveryState::Done).await;
-    }
+    hundred_are_done(&mut quick, &server).await;
     assert!(hanging.heard.try_recv().is_err(), "more were under way than the queue allows");
     drop(unanswered);
     drop(hanging);
@@ -270,12 +275,7 @@ async fn a_target_that_hangs_with_large_batches_leaves_room_to_others() {
     pass(&server, half_an_hour);
     let unanswered = hanging.hear().await;
     pass(&server, Span::from_secs(1));
-    for _ in 0..100 {
-        quick.hear().await.answer.send(200).expect("the request waits");
-    }
-    for number in 0..100 {
-        until(&server, "quick", &number.to_string(), DeliveryState::Done).await;
-    }
+    hundred_are_done(&mut quick, &server).await;
     assert!(!unanswered.answer.is_closed(), "the others had to wait until it was given up");
     drop((unanswered, hanging));
     server.stop().await;

@@ -6,27 +6,22 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::dialect::{Dialect, Protocol, Said, Shared};
+use super::sockets::Sockets;
 
 /// What a read has room for at least.
 const READ_BYTES: usize = 64 << 10;
 /// How long a greeting may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long is slept at most, with nothing to do.
-const NAP: Duration = Duration::from_millis(100);
 
 /// All connections.
 pub(super) struct Crowd {
-    epoll: OwnedFd,
-    events: Vec<Event>,
+    sockets: Sockets,
     lines: Vec<Line>,
 }
 
@@ -53,16 +48,11 @@ impl Crowd {
         shared: &Rc<Shared>,
         count: usize,
     ) -> anyhow::Result<Crowd> {
-        let mut crowd = Crowd {
-            epoll: epoll::create(CreateFlags::CLOEXEC).context("no epoll")?,
-            events: Vec::with_capacity(count),
-            lines: Vec::with_capacity(count),
-        };
+        let mut crowd = Crowd { sockets: Sockets::new(count)?, lines: Vec::with_capacity(count) };
         let mut answers = 0;
         for place in 0..count {
             let mut line = Line::open(address, protocol.dialect(shared, place))?;
-            let data = EventData::new_u64(place as u64);
-            epoll::add(&crowd.epoll, &line.stream, data, EventFlags::IN).context("no epoll")?;
+            crowd.sockets.add(&line.stream, place as u64)?;
             answers += line.dialect.greet(&mut line.out);
             if place == 0 {
                 answers += line.dialect.prepare(&mut line.out);
@@ -97,9 +87,7 @@ impl Crowd {
         let full = !line.flush()?;
         if full != line.full {
             line.full = full;
-            let wanted = if full { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-            let data = EventData::new_u64(place as u64);
-            epoll::modify(&self.epoll, &line.stream, data, wanted).context("no epoll")?;
+            self.sockets.tell_of_room(&line.stream, place as u64, full)?;
         }
         Ok(())
     }
@@ -111,17 +99,9 @@ impl Crowd {
         until: Option<Instant>,
         mut listener: impl FnMut(usize, Said, &mut Line, Instant) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let nap = until.map_or(NAP, |until| until.saturating_duration_since(Instant::now()));
-        let nap = Timespec::try_from(nap.min(NAP)).context("a nap is short")?;
-        // The time limit of epoll itself is in milliseconds, too coarse for arrivals.
-        poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Some(&nap)).context("no poll")?;
-        self.events.clear();
-        let room = rustix::buffer::spare_capacity(&mut self.events);
-        epoll::wait(&self.epoll, room, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
-            .context("no epoll")?;
-        for index in 0..self.events.len() {
-            let data = self.events[index].data;
-            let place = usize::try_from(data.u64()).expect("it was a place");
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        for index in 0..self.sockets.wait(until.map_or(Duration::MAX, left))? {
+            let place = usize::try_from(self.sockets.number(index)).expect("it was a place");
             let line = &mut self.lines[place];
             line.receive()?;
             let now = Instant::now();

@@ -18,6 +18,7 @@ mod histogram;
 mod paced;
 #[cfg(test)]
 mod proof;
+mod sockets;
 mod storm;
 mod target;
 mod webhooks;

@@ -7,17 +7,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::sockets::Sockets;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const READ_BYTES: usize = 16 << 10;
-/// Longest wait with nothing to do.
-const NAP: Duration = Duration::from_millis(100);
+/// Told of at once.
+const AT_ONCE: usize = 256;
 
 /// When a target answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +28,7 @@ pub(super) enum Manners {
 
 /// Targets and everybody who is connected to them.
 pub(super) struct Targets {
-    epoll: OwnedFd,
-    events: Vec<Event>,
+    sockets: Sockets,
     listeners: Vec<(TcpListener, Manners)>,
     callers: HashMap<u64, Caller>,
     next_caller: u64,
@@ -48,8 +46,7 @@ struct Caller {
 impl Targets {
     pub(super) fn new() -> anyhow::Result<Targets> {
         Ok(Targets {
-            epoll: epoll::create(CreateFlags::CLOEXEC).context("no epoll")?,
-            events: Vec::with_capacity(256),
+            sockets: Sockets::new(AT_ONCE)?,
             listeners: Vec::new(),
             callers: HashMap::new(),
             next_caller: 1 << 32,
@@ -62,8 +59,7 @@ impl Targets {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
         listener.set_nonblocking(true).context("no free port")?;
         let port = listener.local_addr().context("no free port")?.port();
-        let data = EventData::new_u64(self.listeners.len() as u64);
-        epoll::add(&self.epoll, &listener, data, EventFlags::IN).context("no epoll")?;
+        self.sockets.add(&listener, self.listeners.len() as u64)?;
         self.listeners.push((listener, manners));
         Ok(port)
     }
@@ -74,15 +70,9 @@ impl Targets {
         mut listener: impl FnMut(&[u8], Instant) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let now = Instant::now();
-        let due = self.held.front().map_or(NAP, |(at, _)| at.saturating_duration_since(now));
-        let nap = Timespec::try_from(due.min(NAP)).context("a nap is short")?;
-        poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Some(&nap)).context("no poll")?;
-        self.events.clear();
-        let room = rustix::buffer::spare_capacity(&mut self.events);
-        epoll::wait(&self.epoll, room, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
-            .context("no epoll")?;
-        for index in 0..self.events.len() {
-            let who = self.events[index].data.u64();
+        let left = |(at, _): &(Instant, u64)| at.saturating_duration_since(now);
+        for index in 0..self.sockets.wait(self.held.front().map_or(Duration::MAX, left))? {
+            let who = self.sockets.number(index);
             if let Some(place) = usize::try_from(who).ok().filter(|at| *at < self.listeners.len()) {
                 self.accept(place)?;
             } else if let Some(caller) = self.callers.get_mut(&who) {
@@ -115,8 +105,7 @@ impl Targets {
             stream.set_nonblocking(true).context("a target cannot be reached")?;
             let who = self.next_caller;
             self.next_caller += 1;
-            epoll::add(&self.epoll, &stream, EventData::new_u64(who), EventFlags::IN)
-                .context("no epoll")?;
+            self.sockets.add(&stream, who)?;
             let heard = Vec::with_capacity(READ_BYTES);
             self.callers.insert(who, Caller { stream, manners: *manners, heard });
         }

@@ -41,14 +41,12 @@ pub(super) fn prepare(server: SocketAddr, bad_pairs: u32) -> anyhow::Result<Targ
 /// Fills the queues whose targets are bad; all of it is due when the first of the good ones is.
 pub(super) fn fill(server: SocketAddr, bad_pairs: u32, due: &Due) -> anyhow::Result<()> {
     for name in (0..bad_pairs).flat_map(|pair| [format!("slow-{pair}"), format!("silent-{pair}")]) {
-        let line = |number| json!({"op": "schedule", "queue": name, "key": format!("{number}"), "due": due.first_ms});
-        let body: String = (0..BACKLOG)
-            .map(|number| {
-                line(number).to_string()
-                    + "
-"
-            })
-            .collect();
+        let due = due.first_ms;
+        let line = |number: u64| {
+            let key = number.to_string();
+            format!("{}\n", json!({"op": "schedule", "queue": name, "key": key, "due": due}))
+        };
+        let body: String = (0..BACKLOG).map(line).collect();
         let answer = ask(server, "POST /v1/batch", &body)?;
         all_good(&answer, usize::try_from(BACKLOG).context("too many")?)?;
     }

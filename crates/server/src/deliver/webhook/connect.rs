@@ -117,9 +117,7 @@ impl Connector {
         self.guard.check(&addresses, target.port).map_err(io::Error::other)?;
         Ok(addresses)
     }
-}
 
-impl Connector {
     /// Looks a name up, or waits for whoever does; what was found before is not used again.
     async fn look_up(&self, target: &Destination) -> Result<Vec<IpAddr>, String> {
         let name = (target.host.clone(), target.port);
