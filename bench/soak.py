@@ -155,7 +155,7 @@ def row(shop, server, folder, spent):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--duly", type=pathlib.Path, required=True, help="the server's binary")
+    parser.add_argument("--duly", type=lambda path: pathlib.Path(path).resolve(), required=True, help="the server's binary")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--rate", type=int, default=2_000, help="orders a second")
     parser.add_argument("--on", default="/var/tmp", help="a directory of the disk")

@@ -1,17 +1,20 @@
 //! From a hash to a slot, without ever pausing to grow.
 //!
-//! Two hundred and fifty-six small open-addressed tables: when one is full it is rebuilt alone and
-//! half as large again, so the longest pause is a two-hundred-and-fifty-sixth of the whole. They begin
-//! with different sizes and so are full at different times: rebuilding is spread over all the time,
-//! and about the same share of the whole stands empty always. So full a table is bearable because who stands farther from home goes first
-//! (Robin Hood hashing; Celis, 1986): all stand in the order of their tags, a search ends at the first
-//! that is nearer to its home, and rebuilding goes through old and new table once, from front to back.
+//! Two hundred and fifty-six small tables: when one is full it is rebuilt alone and half as large
+//! again, so the longest pause is a two-hundred-and-fifty-sixth of the whole. They begin with different
+//! sizes and so are full at different times: rebuilding is spread over all the time, and about the same
+//! share of the whole stands empty always. In a table entries stand in the order of their tags, each
+//! where its tag's share of all tags would have it or, where that is taken, behind (linear probing in
+//! order; Amble and Knuth, 1974). So a search ends at the first larger tag, which makes a table bearable
+//! that is five sixths full, and rebuilding goes through old and new table once, from front to back.
 //! An entry keeps 32 bits of the hash beside the slot; rebuilding and probing touch no record. The
 //! hash only finds candidates: the caller compares the key itself. Keys are hashed with SipHash-1-3
 //! under the directory's seed (Aumasson and Bernstein, 2012), so nobody can choose keys that collide.
 
 const SHARDS: usize = 256;
-/// The sizes that tables begin with. The next would be the first one grown.
+/// Places behind the last home, for those who find theirs taken.
+const BEHIND: usize = 32;
+/// The homes that tables begin with. The next would be the first one grown.
 const SMALLEST: std::ops::Range<usize> = 16..24;
 const FREE: u32 = u32::MAX;
 
@@ -23,23 +26,25 @@ pub(crate) struct Index {
 
 #[derive(Debug)]
 struct Shard {
-    /// Its size when the first entry comes.
+    /// So many homes it has when the first entry comes.
     smallest: usize,
-    /// (tag, slot), ordered by how far they had to go.
+    homes: usize,
+    /// (tag, slot) in the order of their tags, none before its home, with free places between.
     entries: Vec<(u32, u32)>,
     used: usize,
 }
 
 impl Index {
     pub(crate) fn new() -> Index {
-        let shard = |smallest| Shard { smallest, entries: Vec::new(), used: 0 };
+        let shard = |smallest| Shard { smallest, homes: 0, entries: Vec::new(), used: 0 };
         Index { shards: SMALLEST.cycle().map(shard).take(SHARDS).collect() }
     }
 
     /// The slot with this hash that `is_it` recognises.
     pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let (shard, tag) = split(hash);
-        self.shards[shard].search(tag, is_it).map(|(_, slot)| slot)
+        let shard = &self.shards[shard];
+        shard.search(tag, is_it).map(|place| shard.entries[place].1)
     }
 
     /// The first slot that this hash may mean; no record is looked at.
@@ -51,7 +56,7 @@ impl Index {
     pub(crate) fn beginning(&self, hash: u64) -> u32 {
         let (shard, tag) = split(hash);
         let shard = &self.shards[shard];
-        if shard.entries.is_empty() { FREE } else { shard.entries[shard.home(tag)].1 }
+        shard.entries.get(shard.home(tag)).map_or(FREE, |entry| entry.1)
     }
 
     /// Adds a slot; the caller knows that it is not there.
@@ -70,87 +75,71 @@ impl Index {
 impl Shard {
     /// Where a tag wants to stand.
     fn home(&self, tag: u32) -> usize {
-        let scaled = u64::from(tag) * self.entries.len() as u64;
-        usize::try_from(scaled >> 32).expect("it is below the number of entries")
+        let scaled = u64::from(tag) * self.homes as u64;
+        usize::try_from(scaled >> 32).expect("it is below the number of homes")
     }
 
-    fn after(&self, place: usize) -> usize {
-        if place + 1 == self.entries.len() { 0 } else { place + 1 }
-    }
-
-    /// How far from home somebody with this tag is here.
-    fn distance(&self, place: usize, tag: u32) -> usize {
-        let home = self.home(tag);
-        if place >= home { place - home } else { place + self.entries.len() - home }
-    }
-
-    /// The place and the slot of the entry with this tag that `is_it` recognises.
-    fn search(&self, tag: u32, is_it: impl Fn(u32) -> bool) -> Option<(usize, u32)> {
-        if self.entries.is_empty() {
-            return None;
-        }
+    /// The place of the entry with this tag that `is_it` recognises.
+    fn search(&self, tag: u32, is_it: impl Fn(u32) -> bool) -> Option<usize> {
         let mut place = self.home(tag);
-        // A table is never full: the search ends at a free place at the latest.
-        for gone in 0.. {
-            let (found, slot) = self.entries[place];
-            if slot == FREE {
-                break;
+        loop {
+            let (found, slot) = *self.entries.get(place)?;
+            if slot == FREE || found > tag {
+                return None;
             }
-            if found == tag {
-                if is_it(slot) {
-                    return Some((place, slot));
-                }
-            } else if self.distance(place, found) < gone {
-                break;
+            if found == tag && is_it(slot) {
+                return Some(place);
             }
-            place = self.after(place);
+            place += 1;
         }
-        None
     }
 
     fn insert(&mut self, tag: u32, slot: u32) {
-        if (self.used + 1) * 8 > self.entries.len() * 7 {
+        if (self.used + 1) * 6 > self.homes * 5 {
             self.grow();
         }
-        let mut entry = (tag, slot);
-        let (mut place, mut gone) = (self.home(tag), 0);
-        while self.entries[place].1 != FREE {
-            let distance = self.distance(place, self.entries[place].0);
-            if distance < gone {
-                std::mem::swap(&mut self.entries[place], &mut entry);
-                gone = distance;
-            }
-            place = self.after(place);
-            gone += 1;
+        let is_before = |(found, slot): &(u32, u32)| *slot != FREE && *found <= tag;
+        let home = self.home(tag);
+        let before = self.entries[home..].iter().take_while(|entry| is_before(entry)).count();
+        let place = home + before;
+        let taken = self.entries[place..].iter().take_while(|entry| entry.1 != FREE).count();
+        let free = place + taken;
+        if free == self.entries.len() {
+            self.entries.reserve_exact(BEHIND);
+            self.entries.resize(free + BEHIND, (0, FREE));
         }
-        self.entries[place] = entry;
+        self.entries.copy_within(place..free, place + 1);
+        self.entries[place] = (tag, slot);
         self.used += 1;
     }
 
     fn remove(&mut self, tag: u32, slot: u32) {
-        let Some((mut hole, _)) = self.search(tag, |found| found == slot) else { return };
+        let Some(mut hole) = self.search(tag, |found| found == slot) else { return };
         // Close the gap: all who follow and are not at home go back by one.
-        loop {
-            let next = self.after(hole);
-            let (tag, slot) = self.entries[next];
-            if slot == FREE || self.home(tag) == next {
-                break;
-            }
+        while let Some(&(tag, slot)) = self.entries.get(hole + 1)
+            && slot != FREE
+            && self.home(tag) <= hole
+        {
             self.entries[hole] = (tag, slot);
-            hole = next;
+            hole += 1;
         }
         self.entries[hole] = (0, FREE);
         self.used -= 1;
     }
 
     fn grow(&mut self) {
-        let size = (self.entries.len() + self.entries.len() / 2).max(self.smallest);
-        let old = std::mem::replace(&mut self.entries, vec![(0, FREE); size]);
-        self.used = 0;
-        for (tag, slot) in old {
-            if slot != FREE {
-                self.insert(tag, slot);
+        self.homes = (self.homes + self.homes / 2).max(self.smallest);
+        let empty = vec![(0, FREE); self.homes + BEHIND];
+        let old = std::mem::replace(&mut self.entries, empty);
+        let mut next = 0;
+        for (tag, slot) in old.into_iter().filter(|(_, slot)| *slot != FREE) {
+            let place = self.home(tag).max(next);
+            if place == self.entries.len() {
+                self.entries.push((tag, slot));
+            } else {
+                self.entries[place] = (tag, slot);
             }
+            next = place + 1;
         }
     }
 }
@@ -238,11 +227,41 @@ mod tests {
         let mut index = Index::new();
         for slot in 0..400_000 {
             index.insert(hash_number(u64::from(slot)), slot);
-            if slot > 50_000 && slot % 1_000 == 0 {
+            if slot > 100_000 && slot % 1_000 == 0 {
                 let places: usize = index.shards.iter().map(|shard| shard.entries.len()).sum();
                 assert!(slot as usize * 10 > places * 6, "{slot} in {places} places");
             }
         }
+    }
+
+    #[test]
+    fn it_holds_what_was_put_and_not_taken_whatever_the_hashes() {
+        // Many alike, many of the last home, and some of everywhere.
+        let hash = |slot: u32| match slot % 3 {
+            0 => u64::from(slot % 40),
+            1 => 0x0000_0000_ffff_fff0 | u64::from(slot % 16),
+            _ => hash_number(u64::from(slot)),
+        };
+        let mut index = Index::new();
+        let mut held = std::collections::BTreeSet::new();
+        for turn in 0..40_000_u64 {
+            let dice = hash_number(turn);
+            let slot = u32::try_from(dice % 1_500).expect("it is small");
+            // It fills for a while and empties for a while.
+            let puts = dice >> 32 & 3 != if turn / 5_000 % 2 == 0 { 0 } else { 3 };
+            if puts && held.insert(slot) {
+                index.insert(hash(slot), slot);
+            } else if !puts {
+                held.remove(&slot);
+                index.remove(hash(slot), slot);
+            }
+            for asked in [slot, slot / 2, (slot + 3) % 1_500] {
+                let found = index.find(hash(asked), |candidate| candidate == asked);
+                assert_eq!(found.is_some(), held.contains(&asked), "slot {asked} in turn {turn}");
+            }
+        }
+        let used: usize = index.shards.iter().map(|shard| shard.used).sum();
+        assert_eq!(used, held.len());
     }
 
     #[test]
