@@ -9,8 +9,9 @@
 use std::hint::black_box;
 
 use super::State;
-use super::index::hash_number;
+use super::index::{Index, hash_number};
 use crate::command::Command;
+use crate::fact::Fact;
 
 /// So many at a time: enough to wait side by side, and few enough to be near still when used.
 pub(crate) const TOGETHER: usize = 32;
@@ -34,6 +35,28 @@ impl State {
                 (None, _) => None,
             };
         }
+        self.bring_found_near(&hashes);
+    }
+
+    /// The same for the records that these facts begin or are about.
+    pub(crate) fn bring_facts_near<'a>(&self, facts: impl Iterator<Item = &'a Fact>) {
+        let mut hashes = [None; 2 * TOGETHER];
+        let found = facts.flat_map(|fact| {
+            let (key, id) = match fact {
+                Fact::Scheduled { queue, key, id, .. } => (Some((*queue, key)), Some(*id)),
+                other => (None, other.about()),
+            };
+            let by_key = key.map(|(queue, key)| (&self.by_key, self.key_hash(queue, key)));
+            by_key.into_iter().chain(id.map(|id| (&self.by_id, hash_number(id.0))))
+        });
+        for (place, hash) in hashes.iter_mut().zip(found) {
+            *place = Some(hash);
+        }
+        self.bring_found_near(&hashes);
+    }
+
+    /// The same for what these hashes stand for.
+    fn bring_found_near(&self, hashes: &[Option<(&Index, u64)>]) {
         let hashes = hashes.iter().flatten();
         // How far a search goes is a guess, and a wrong one waits: first where each begins.
         let begun = hashes.clone().map(|(index, hash)| index.beginning(*hash));

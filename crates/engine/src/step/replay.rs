@@ -13,6 +13,7 @@ use crate::fact::Fact;
 use crate::id::Seq;
 use crate::record;
 use crate::state::live::Phase;
+use crate::state::near::TOGETHER;
 use crate::time::{Span, Time};
 use crate::zoo::{self, Bug};
 
@@ -35,35 +36,49 @@ impl Engine {
     /// Applies a record of the journal; the records come in order, from the oldest there is.
     pub fn replay(&mut self, replayed: Replayed<'_>) -> Result<(), ReplayFault> {
         self.next_seq = replayed.first_seq;
-        for fact in record::read(replayed.facts) {
-            let fact = fact.map_err(ReplayFault::Undecodable)?;
-            self.check(&fact)?;
-            if let Fact::Base(base) = &fact {
-                self.journalled_guard = base.guard;
-                self.known_from.get_or_insert(base.next_id);
+        let mut facts = record::read(replayed.facts);
+        let mut together = Vec::with_capacity(TOGETHER);
+        loop {
+            together.extend(facts.by_ref().take(TOGETHER));
+            if together.is_empty() {
+                break;
             }
-            if let Fact::Guard(guard) = fact {
-                self.journalled_guard = guard;
+            self.state.bring_facts_near(together.iter().flatten());
+            for fact in together.drain(..) {
+                self.repeat(replayed, fact.map_err(ReplayFault::Undecodable)?)?;
             }
-            let written = Written {
-                seq: self.next_seq,
-                at: replayed.at,
-                segment: replayed.segment,
-                facts_offset: replayed.facts_offset,
-            };
-            if !(zoo::bites(Bug::MoveForgotten) && matches!(fact, Fact::Moved { .. })) {
-                let heading = Heading::of(&fact);
-                let slot = apply(&mut self.state, &mut self.effects, written, fact);
-                if !heading.announce(&mut self.announced, &self.state, written, slot) {
-                    self.untold = Some(written.seq);
-                }
-            }
-            self.next_seq += 1;
         }
         self.clock.seen(replayed.at);
         self.clock.restore(self.journalled_guard);
         self.now = self.clock.now();
         self.first_seq = self.next_seq;
+        Ok(())
+    }
+
+    /// Applies the next fact.
+    fn repeat(&mut self, replayed: Replayed<'_>, fact: Fact) -> Result<(), ReplayFault> {
+        self.check(&fact)?;
+        if let Fact::Base(base) = &fact {
+            self.journalled_guard = base.guard;
+            self.known_from.get_or_insert(base.next_id);
+        }
+        if let Fact::Guard(guard) = fact {
+            self.journalled_guard = guard;
+        }
+        let written = Written {
+            seq: self.next_seq,
+            at: replayed.at,
+            segment: replayed.segment,
+            facts_offset: replayed.facts_offset,
+        };
+        if !(zoo::bites(Bug::MoveForgotten) && matches!(fact, Fact::Moved { .. })) {
+            let heading = Heading::of(&fact);
+            let slot = apply(&mut self.state, &mut self.effects, written, fact);
+            if !heading.announce(&mut self.announced, &self.state, written, slot) {
+                self.untold = Some(written.seq);
+            }
+        }
+        self.next_seq += 1;
         Ok(())
     }
 
