@@ -18,8 +18,9 @@ use crate::state::places::Overdue;
 use crate::step::{Engine, Storage};
 use crate::time::Time;
 
-/// Timer entries taken up in one slice: each may become a fact.
-const ENTRIES: usize = 2_048;
+/// Timer entries taken up in one slice: each may become a fact. About what a fast disk takes a sync
+/// for: whoever asks meanwhile waits for the slice, and where the disk is slower several go together.
+const ENTRIES: usize = 256;
 
 /// Work that goes on over several steps.
 #[derive(Debug, Default)]

@@ -3,8 +3,9 @@
 //! Whoever owns the socket feeds in what arrives, asks what is to be done ([`Session::todo`]),
 //! does it and comes back with what came of it. Requests are answered in their order. Those that
 //! have arrived together are asked together, as one commit; what changes the conversation itself
-//! (the version of the protocol, subscriptions) or may wait runs alone, when everything before it
-//! has been answered.
+//! (the version of the protocol, subscriptions) runs alone, when everything before it has been
+//! answered. A lease is asked together with what is before it, so that a worker's verdicts and its
+//! next lease are one commit; if there is nothing, it waits, and what follows with it.
 //!
 //! It never blocks, never reads a clock and never grows beyond what its limits say: while
 //! something is being asked, nothing more is begun; what is asked together has one [`cost`]; and
@@ -127,6 +128,8 @@ pub struct Session {
     is_large: bool,
     /// Answers that are not told yet.
     told: Option<vec::IntoIter<Answer>>,
+    /// A lease that found nothing and has to wait.
+    lease: Option<(Wait, Then)>,
     /// What a wait is for.
     waiting: Option<Waiting>,
     said: Vec<u8>,
@@ -146,6 +149,7 @@ impl Session {
             answers: Vec::new(),
             is_large: false,
             told: None,
+            lease: None,
             waiting: None,
             said: Vec::new(),
             is_over: false,
@@ -182,7 +186,7 @@ impl Session {
     /// Has a request been asked about that has no reply yet? Whoever ends the conversation now leaves
     /// the client without knowing what it did.
     pub fn is_under_way(&self) -> bool {
-        !self.line.is_empty()
+        !self.line.is_empty() || self.lease.is_some()
     }
 
     /// What is to be done next.
@@ -200,16 +204,16 @@ impl Session {
             return self.ask(more);
         }
         assert!(self.line.is_empty(), "what was asked comes back first");
+        if let Some((wait, then)) = self.lease.take() {
+            self.waiting = Some(Waiting::Lease(then));
+            return Todo::Lease(wait);
+        }
         let (mut commands, mut cost) = (Vec::new(), 0);
         while !self.is_over && cost < cost::MOST && self.said.len() < SAID {
             let next = match self.next.take() {
                 Some(begun) => begun,
                 None => match self.begin(&mut cost) {
                     Some(Next::Ask { commands, then, again }) => Begun { commands, then, again },
-                    Some(Next::Wait(wait, then)) => {
-                        self.waiting = Some(Waiting::Lease(then));
-                        return Todo::Lease(wait);
-                    }
                     Some(Next::List(listing, shown)) => {
                         self.waiting = Some(Waiting::List(shown));
                         return Todo::List(listing);
@@ -259,7 +263,8 @@ impl Session {
                 self.is_over = true;
                 *cost += reply.as_ref().map_or(0, |reply| self.say(reply));
             }
-            Next::Ask { .. } | Next::Wait(..) | Next::List(..) => {}
+            Next::Ask { .. } | Next::List(..) => {}
+            Next::Wait(..) => unreachable!("who waits has asked"),
         }
         Some(next)
     }
@@ -346,9 +351,11 @@ impl Session {
                 self.line.push_front(Turn::Asked { commands: commands.len(), then });
                 self.more = commands;
             }
-            Next::Wait(..) | Next::List(..) | Next::Leave(_) => {
-                unreachable!("only a beginning waits, lists or leaves")
+            Next::Wait(wait, then) => {
+                assert!(self.line.is_empty(), "who asks again is the last in the line");
+                self.lease = Some((wait, then));
             }
+            Next::List(..) | Next::Leave(_) => unreachable!("only a beginning lists or leaves"),
         }
     }
 
@@ -388,6 +395,11 @@ impl Heard<'_> {
     /// The next answer.
     pub(crate) fn one(&mut self) -> Answer {
         self.answers.next().expect("there are as many answers as commands")
+    }
+
+    /// Fetches the payloads of an answer, as long as they may be.
+    pub(crate) fn fetch(&mut self, answer: &mut Answer) {
+        answer.payloads_mut().for_each(&mut *self.fetch);
     }
 
     /// The next answer, with the payloads that the client is shown.

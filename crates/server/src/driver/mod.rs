@@ -58,6 +58,8 @@ const STEP_BYTES: usize = 1 << 20;
 const MARGIN_BYTES: usize = 512 << 10;
 /// What of it the records may take that are stated anew, about.
 const RESTATED_BYTES: usize = 128 << 10;
+/// Slices of what is due in one step at most.
+const SLICES: usize = 8;
 /// Commands decided in one step at most.
 const COMMANDS: usize = 8_192;
 /// As many commands take the time of one that walks a slice of all records.
@@ -160,18 +162,31 @@ impl Driver {
         release
     }
 
-    /// One step. True beside it when there is more to do at once.
-    pub fn step(&mut self, reading: Reading, messages: Vec<Message>) -> (Release, bool) {
+    /// One step. True beside it when there is more to do at once. What is due is done in slices as
+    /// long as what this step leaves could not go anywhere.
+    pub fn step(
+        &mut self,
+        reading: Reading,
+        messages: Vec<Message>,
+        is_journal_busy: impl Fn() -> bool,
+    ) -> (Release, bool) {
         // A segment goes before anything of this step can point into it.
         self.clean();
         let mut records = Vec::new();
         let storage = self.roll_if_needed(&mut records);
         self.parts.engine.begin(reading, storage);
         let mut more = self.parts.engine.due_work();
+        let mut slices = 1;
+        while more && slices < SLICES && self.has_room() && is_journal_busy() {
+            more = self.parts.engine.due_work();
+            slices += 1;
+        }
         for message in messages {
             self.take(message);
         }
         more |= self.restate();
+        // Who has waited goes before who comes: a command may be a lease that does not wait.
+        more |= self.serve_waiting();
         more |= self.decide_waiting();
         more |= self.serve_waiting();
         more |= self.parts.engine.hand_out();

@@ -13,7 +13,8 @@
 //!
 //! The journal thread takes one release at a time. While it syncs one, the driver gathers: a few
 //! requests wait for those that come until the disk is free again, so that they share its next sync,
-//! and many are decided meanwhile, as one step that then waits. So what is applied but not durable
+//! and many are decided meanwhile, as one step that then waits; of what is due a step does slice after
+//! slice until then. So what is applied but not durable
 //! stays bounded, an idle server answers at once, and a busy one has few large syncs. A fault of the
 //! disk ends the process with the status of the fault and is never retried; a panic on any of these
 //! threads aborts it.
@@ -217,7 +218,7 @@ fn drive(
             gather(&mut messages);
         }
         stopping |= messages.iter().any(|message| matches!(message, Message::Stop));
-        let (release, more_now) = driver.step(clock.read(), messages);
+        let (release, more_now) = driver.step(clock.read(), messages, || desk.is_still_full());
         more = more_now;
         if !release.is_empty() {
             desk.put();
@@ -249,6 +250,18 @@ impl Desk {
         self.releases.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Would a release have to wait?
+    fn is_full(&self) -> bool {
+        self.releases.load(Ordering::SeqCst) > 0
+    }
+
+    /// The same, asked by a driver that would rather work than wait: it lets others work first, for
+    /// the journal and those who ask may want the same processor.
+    fn is_still_full(&self) -> bool {
+        thread::yield_now();
+        self.is_full()
+    }
+
     /// The driver, on whose thread this is, waits until the journal is free; had it to?
     fn wait(&self) -> bool {
         let mut has_waited = false;
@@ -256,7 +269,7 @@ impl Desk {
         loop {
             // Told first and looked then: whoever empties the desk in between sees that it is awaited.
             self.is_awaited.store(true, Ordering::SeqCst);
-            if self.releases.load(Ordering::SeqCst) == 0 {
+            if !self.is_full() {
                 self.is_awaited.store(false, Ordering::SeqCst);
                 return has_waited;
             }

@@ -158,6 +158,7 @@ fn records_with_long_stories_are_stated_anew_over_several_steps() {
     );
     for round in 0..20 {
         world.clocks.pass(HOUR);
+        settle_down(&mut world);
         let mut leased = lease(&mut world, 1_000);
         settle_down(&mut world);
         let Answer::Leased(deliveries) = told(&mut leased).expect("they wait").remove(0) else {

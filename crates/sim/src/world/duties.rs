@@ -85,7 +85,7 @@ impl World {
         let up = self.up();
         let messages = std::mem::take(&mut up.inbox);
         let oldest = up.driver.placer().segments().next().map(|segment| segment.number);
-        let (release, more) = up.driver.step(reading, messages);
+        let (release, more) = up.driver.step(reading, messages, || !up.releases.is_empty());
         let after = up.driver.placer().segments().next().map(|segment| segment.number);
         up.has_freed = oldest != after;
         up.read_out = up.read_out.filter(|number| Some(*number) == after);

@@ -22,6 +22,7 @@ mod together;
 
 use std::sync::Arc;
 
+use duly_engine::answer::Answer;
 use duly_engine::command::Command;
 
 use crate::Settings;
@@ -37,7 +38,7 @@ pub(crate) enum Next {
     Say(Reply),
     /// Ask the engine. What may have to ask `again` is the last of its kind that is gathered.
     Ask { commands: Vec<Command>, then: Then, again: bool },
-    /// Lease, and wait if there is nothing; only for what runs alone.
+    /// Lease, and wait if there is nothing; only for what has asked for a lease in vain.
     Wait(Wait, Then),
     /// List, in memory and in the archive; only for what runs alone.
     List(Listing, Shown),
@@ -67,6 +68,21 @@ impl Next {
         then: impl FnOnce(&mut Heard<'_>) -> Next + Send + 'static,
     ) -> Next {
         Next::Ask { commands, then: Box::new(then), again: true }
+    }
+
+    /// Leases together with what is asked before it, and waits only if there was nothing.
+    fn lease(
+        wait: Wait,
+        then: impl FnOnce(Answer, &mut Heard<'_>) -> Next + Send + 'static,
+    ) -> Next {
+        let Wait { queue, max, span, .. } = wait.clone();
+        let lease = Command::Lease { queue, key: None, max, span };
+        Next::ask_first(vec![lease], move |heard| match heard.one() {
+            Answer::Leased(leased) if leased.is_empty() && !wait.wait.is_zero() => {
+                Next::Wait(wait, Box::new(move |heard| then(heard.one(), heard)))
+            }
+            answer => then(answer, heard),
+        })
     }
 }
 

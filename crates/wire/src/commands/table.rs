@@ -168,7 +168,7 @@ macro_rules! table {
 table! {
     "AUTH", AtLeast(2), Alone, Keyless, connection::auth;
         Connection, "[username] password", "Says who talks; there are no passwords yet";
-    "BZPOPMIN", AtLeast(3), Alone, First, sorted::bzpopmin;
+    "BZPOPMIN", AtLeast(3), Gathered, First, sorted::bzpopmin;
         SortedSet, "queue timeout", "Waits for what is due first, and claims it";
     "CLIENT", AtLeast(2), Alone, Keyless, connection::client;
         Connection,
@@ -196,7 +196,7 @@ table! {
         "Holds the lapse back while the customer pays; 0s ends that";
     "DULY.GET", Exactly(3), Gathered, Keyless, own::get;
         Duly, "queue key", "Tells what became of a deadline, with its timeline";
-    "DULY.LEASE", AtLeast(2), Alone, Keyless, own::lease;
+    "DULY.LEASE", AtLeast(2), Gathered, Keyless, own::lease;
         Duly, "queue [MAX number] [LEASE duration] [WAIT duration]",
         "Hands lapsed deadlines to a worker, and waits for them";
     "DULY.LIST", AtLeast(2), Alone, Keyless, own::list;

@@ -30,7 +30,11 @@ pub(in super::super) fn lease(words: &Words<'_>, client: &mut Client) -> Result<
     }
     let wait = Wait { queue: queue(words.at(1))?, max, span: span(&options)?, wait };
     let show = client.settings.show;
-    Ok(Next::Wait(wait, Box::new(move |heard| Next::Say(told(heard.shown(), show)))))
+    Ok(Next::lease(wait, move |mut answer, heard| {
+        // However long it is: a delivery that was handed out and not told would wait for nobody.
+        heard.fetch(&mut answer);
+        Next::Say(told(answer, show))
+    }))
 }
 
 /// `DULY.VERDICT delivery token done | superseded | retry | dead [ERROR text] [RETRY_AFTER span]`

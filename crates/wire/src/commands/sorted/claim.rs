@@ -17,7 +17,7 @@ use crate::number;
 use crate::reading::Words;
 use crate::refusal::refused;
 use crate::reply::{Reply, Version};
-use crate::session::{Heard, Wait};
+use crate::session::Wait;
 
 /// How long a member is held between the lease and its end, which is one commit.
 const HOLD: Span = Span::from_secs(10);
@@ -118,7 +118,7 @@ pub(in super::super) fn bzpopmin(words: &Words<'_>, client: &mut Client) -> Resu
     let wait = if seconds > 0.0 { score::span(seconds) } else { HORIZON };
     let wait = Wait { queue: queue(client, words.at(1))?, max: 1, span: HOLD, wait };
     let (name, unit) = (words.at(1).to_vec(), client.settings.score);
-    let then = move |heard: &mut Heard<'_>| match heard.one() {
+    Ok(Next::lease(wait, move |answer, _| match answer {
         Answer::Leased(leased) => close(leased, move |claimed| match claimed.first() {
             Some(leased) => {
                 let [member, score] = scored(leased, unit);
@@ -128,8 +128,7 @@ pub(in super::super) fn bzpopmin(words: &Words<'_>, client: &mut Client) -> Resu
         }),
         Answer::Refused(refusal) => Next::Say(refused(&refusal)),
         other => unreachable!("a lease was answered with {other:?}"),
-    };
-    Ok(Next::Wait(wait, Box::new(then)))
+    }))
 }
 
 /// A member with its score.
