@@ -80,6 +80,11 @@ impl Due {
         Ok(due)
     }
 
+    /// When everybody is in place, by the wall clock in milliseconds.
+    pub(super) fn in_place_ms(&self) -> u64 {
+        self.first_ms - u64::try_from(HEAD_START.as_millis()).expect("it is short")
+    }
+
     /// Waits until shortly before the first is due: waiting is not part of the work.
     pub(super) fn nearly(&self) {
         let left = self.first.saturating_duration_since(Instant::now());
