@@ -23,6 +23,9 @@ use list::{Blocks, Hint, List};
 /// Width (a power of two, in bits) and reach in ms of each level, finest first.
 const LEVELS: [(u32, u64); 3] = [(0, 0), (12, 1 << 12), (22, 1 << 16)];
 
+/// So many entries are moved one level down in the time in which one that is moved out is acted on.
+const MOVES: usize = 8;
+
 const _: () = assert!(
     LEVELS[1].1 + (1 << LEVELS[1].0) <= LEVELS[2].1,
     "what a level opens must lie within what the level above it opens at the same moment"
@@ -100,24 +103,24 @@ impl Timers {
     }
 
     /// Moves entries with a time of at most `now_ms` to the end of `out`, in the order of their
-    /// times and, within a millisecond, of their insertion. Does at most `max` units of work: one
-    /// moves one entry out, or one level down. Returns whether there is more to do at `now_ms`,
+    /// times and, within a millisecond, of their insertion. Moves at most `max` out, or
+    /// [`MOVES`] times as many one level down. Returns whether there is more to do at `now_ms`,
     /// which may be moving down only, with no entry due yet.
     pub(crate) fn pop(&mut self, now_ms: u64, max: usize, out: &mut Vec<(u64, u32)>) -> bool {
-        let mut left = max;
+        let mut left = max * MOVES;
         while left > 0 {
             let done = self.work(now_ms, left, out);
             if done == 0 {
                 self.levels[1..].iter_mut().for_each(|level| level.open_around(now_ms));
                 return false;
             }
-            left -= done;
+            left = left.saturating_sub(done);
         }
         self.next_wake().is_some_and(|wake| wake <= now_ms)
     }
 
-    /// Works on the first bucket of the finest level that has one to work on, and returns the units
-    /// of work done: none if nothing is due.
+    /// Works on the first bucket of the finest level that has one to work on, and returns how many
+    /// moves down that was worth: none if nothing is due.
     fn work(&mut self, now_ms: u64, max: usize, out: &mut Vec<(u64, u32)>) -> usize {
         for index in 0..self.levels.len() {
             let (below, rest) = self.levels.split_at_mut(index);
@@ -129,6 +132,7 @@ impl Timers {
             if !whole || begin_ms.saturating_sub(level.reach_ms) > now_ms {
                 continue;
             }
+            let worth = if below.is_empty() { MOVES } else { 1 };
             let mut done = 0;
             while done < max
                 && let Some(hint) = self.blocks.pop_front(first.get_mut())
@@ -138,7 +142,7 @@ impl Timers {
                     Some(below) => below.append(&mut self.blocks, at_ms, hint.slot),
                     None => out.push((at_ms, hint.slot)),
                 }
-                done += 1;
+                done += worth;
             }
             if first.get().is_empty() {
                 first.remove();
