@@ -23,7 +23,7 @@ use duly_engine::id::{DeadlineId, QueueName};
 use duly_engine::time::{Span, Time};
 
 use crate::Settings;
-use crate::commands::{self, Client, Next, Shown, Then};
+use crate::commands::{self, Client, Next, Shown, Taken, Then};
 use crate::cost;
 use crate::reading::{Broken, Requests};
 use crate::refusal::refused;
@@ -91,7 +91,7 @@ pub struct Page {
 
 /// What a request waits for that is no question to the engine.
 enum Waiting {
-    Lease(Then),
+    Lease(Taken),
     List(Shown),
 }
 
@@ -112,6 +112,21 @@ struct Begun {
     again: bool,
 }
 
+impl Begun {
+    /// A lease that goes with what is asked before it, and waits only if there was nothing.
+    fn lease(wait: Wait, taken: Taken) -> Begun {
+        let Wait { queue, max, span, .. } = wait.clone();
+        let commands = vec![Command::Lease { queue, key: None, max, span }];
+        let then: Then = Box::new(move |heard| match heard.one() {
+            Answer::Leased(leased) if leased.is_empty() && !wait.wait.is_zero() => {
+                Next::Wait(wait, taken)
+            }
+            answer => taken(answer, heard),
+        });
+        Begun { commands, then, again: true }
+    }
+}
+
 /// One client's conversation.
 pub struct Session {
     requests: Requests,
@@ -129,7 +144,7 @@ pub struct Session {
     /// Answers that are not told yet.
     told: Option<vec::IntoIter<Answer>>,
     /// A lease that found nothing and has to wait.
-    lease: Option<(Wait, Then)>,
+    lease: Option<(Wait, Taken)>,
     /// What a wait is for.
     waiting: Option<Waiting>,
     said: Vec<u8>,
@@ -204,9 +219,8 @@ impl Session {
             return self.ask(more);
         }
         assert!(self.line.is_empty(), "what was asked comes back first");
-        if let Some((wait, then)) = self.lease.take() {
-            self.waiting = Some(Waiting::Lease(then));
-            return Todo::Lease(wait);
+        if let Some((wait, taken)) = self.lease.take() {
+            return self.lease(wait, taken);
         }
         let (mut commands, mut cost) = (Vec::new(), 0);
         while !self.is_over && cost < cost::MOST && self.said.len() < SAID {
@@ -214,6 +228,10 @@ impl Session {
                 Some(begun) => begun,
                 None => match self.begin(&mut cost) {
                     Some(Next::Ask { commands, then, again }) => Begun { commands, then, again },
+                    Some(Next::Wait(wait, taken)) if self.line.is_empty() => {
+                        return self.lease(wait, taken);
+                    }
+                    Some(Next::Wait(wait, taken)) => Begun::lease(wait, taken),
                     Some(Next::List(listing, shown)) => {
                         self.waiting = Some(Waiting::List(shown));
                         return Todo::List(listing);
@@ -263,10 +281,15 @@ impl Session {
                 self.is_over = true;
                 *cost += reply.as_ref().map_or(0, |reply| self.say(reply));
             }
-            Next::Ask { .. } | Next::List(..) => {}
-            Next::Wait(..) => unreachable!("who waits has asked"),
+            Next::Ask { .. } | Next::Wait(..) | Next::List(..) => {}
         }
         Some(next)
+    }
+
+    /// Leases, and waits if there is nothing.
+    fn lease(&mut self, wait: Wait, taken: Taken) -> Todo {
+        self.waiting = Some(Waiting::Lease(taken));
+        Todo::Lease(wait)
     }
 
     /// Asks a slice of this: what one client asks at once lets others come between.
@@ -323,14 +346,14 @@ impl Session {
 
     /// What came of the last [`Todo::Lease`], payloads fetched.
     pub fn leased(&mut self, leased: Result<Vec<Leased>, Refusal>) {
-        let Some(Waiting::Lease(then)) = self.waiting.take() else {
+        let Some(Waiting::Lease(taken)) = self.waiting.take() else {
             unreachable!("a lease was waited for")
         };
         let answer = leased.map_or_else(Answer::Refused, Answer::Leased);
-        let mut answers = vec![answer].into_iter();
+        let mut no_more = Vec::new().into_iter();
         let mut fetch = |_: &mut PayloadAt| {};
-        let answers = answers.by_ref().take(1);
-        let next = then(&mut Heard { answers, fetch: &mut fetch, shown: 0 });
+        let answers = no_more.by_ref().take(0);
+        let next = taken(answer, &mut Heard { answers, fetch: &mut fetch, shown: 0 });
         self.go_on(next);
     }
 
@@ -351,9 +374,9 @@ impl Session {
                 self.line.push_front(Turn::Asked { commands: commands.len(), then });
                 self.more = commands;
             }
-            Next::Wait(wait, then) => {
+            Next::Wait(wait, taken) => {
                 assert!(self.line.is_empty(), "who asks again is the last in the line");
-                self.lease = Some((wait, then));
+                self.lease = Some((wait, taken));
             }
             Next::List(..) | Next::Leave(_) => unreachable!("only a beginning lists or leaves"),
         }

@@ -38,8 +38,8 @@ pub(crate) enum Next {
     Say(Reply),
     /// Ask the engine. What may have to ask `again` is the last of its kind that is gathered.
     Ask { commands: Vec<Command>, then: Then, again: bool },
-    /// Lease, and wait if there is nothing; only for what has asked for a lease in vain.
-    Wait(Wait, Then),
+    /// Lease, and wait if there is nothing.
+    Wait(Wait, Taken),
     /// List, in memory and in the archive; only for what runs alone.
     List(Listing, Shown),
     /// Say this, if anything, and hang up; only for what runs alone.
@@ -48,6 +48,9 @@ pub(crate) enum Next {
 
 /// What to do with the engine's answers.
 pub(crate) type Then = Box<dyn FnOnce(&mut Heard<'_>) -> Next + Send>;
+
+/// What to do with what a lease took, or why it took nothing.
+pub(crate) type Taken = Box<dyn FnOnce(Answer, &mut Heard<'_>) -> Next + Send>;
 
 /// How a page of records is told.
 pub(crate) type Shown = Box<dyn FnOnce(Page) -> Reply + Send>;
@@ -68,21 +71,6 @@ impl Next {
         then: impl FnOnce(&mut Heard<'_>) -> Next + Send + 'static,
     ) -> Next {
         Next::Ask { commands, then: Box::new(then), again: true }
-    }
-
-    /// Leases together with what is asked before it, and waits only if there was nothing.
-    fn lease(
-        wait: Wait,
-        then: impl FnOnce(Answer, &mut Heard<'_>) -> Next + Send + 'static,
-    ) -> Next {
-        let Wait { queue, max, span, .. } = wait.clone();
-        let lease = Command::Lease { queue, key: None, max, span };
-        Next::ask_first(vec![lease], move |heard| match heard.one() {
-            Answer::Leased(leased) if leased.is_empty() && !wait.wait.is_zero() => {
-                Next::Wait(wait, Box::new(move |heard| then(heard.one(), heard)))
-            }
-            answer => then(answer, heard),
-        })
     }
 }
 

@@ -9,7 +9,7 @@ use duly_engine::time::Span;
 
 use super::options::{Options, bad, text};
 use super::{ask, queue, told};
-use crate::commands::{Client, Next, No};
+use crate::commands::{Client, Next, No, Taken};
 use crate::reading::Words;
 use crate::session::Wait;
 
@@ -30,11 +30,12 @@ pub(in super::super) fn lease(words: &Words<'_>, client: &mut Client) -> Result<
     }
     let wait = Wait { queue: queue(words.at(1))?, max, span: span(&options)?, wait };
     let show = client.settings.show;
-    Ok(Next::lease(wait, move |mut answer, heard| {
+    let taken: Taken = Box::new(move |mut answer, heard| {
         // However long it is: a delivery that was handed out and not told would wait for nobody.
         heard.fetch(&mut answer);
         Next::Say(told(answer, show))
-    }))
+    });
+    Ok(Next::Wait(wait, taken))
 }
 
 /// `DULY.VERDICT delivery token done | superseded | retry | dead [ERROR text] [RETRY_AFTER span]`

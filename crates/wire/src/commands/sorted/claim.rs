@@ -11,7 +11,7 @@ use duly_engine::limits::{HORIZON, LEASE_DELIVERIES};
 use duly_engine::time::Span;
 
 use super::super::strings::deletion;
-use super::{Client, Next, No, member, queue, score};
+use super::{Client, Next, No, Taken, member, queue, score};
 use crate::Score;
 use crate::number;
 use crate::reading::Words;
@@ -118,7 +118,7 @@ pub(in super::super) fn bzpopmin(words: &Words<'_>, client: &mut Client) -> Resu
     let wait = if seconds > 0.0 { score::span(seconds) } else { HORIZON };
     let wait = Wait { queue: queue(client, words.at(1))?, max: 1, span: HOLD, wait };
     let (name, unit) = (words.at(1).to_vec(), client.settings.score);
-    Ok(Next::lease(wait, move |answer, _| match answer {
+    let taken: Taken = Box::new(move |answer, _| match answer {
         Answer::Leased(leased) => close(leased, move |claimed| match claimed.first() {
             Some(leased) => {
                 let [member, score] = scored(leased, unit);
@@ -128,7 +128,8 @@ pub(in super::super) fn bzpopmin(words: &Words<'_>, client: &mut Client) -> Resu
         }),
         Answer::Refused(refusal) => Next::Say(refused(&refusal)),
         other => unreachable!("a lease was answered with {other:?}"),
-    }))
+    });
+    Ok(Next::Wait(wait, taken))
 }
 
 /// A member with its score.

@@ -20,7 +20,7 @@ use duly_engine::command::Address;
 use duly_engine::deadline::{Deadline, DeliveryState, State};
 use duly_engine::id::{Key, QueueName};
 
-use super::{Client, Next, No};
+use super::{Client, Next, No, Taken};
 pub(super) use add::zadd;
 pub(super) use claim::{bzpopmin, zpopmin, zrem};
 pub(super) use look::{zcard, zcount, zmscore, zscore};
