@@ -1,6 +1,7 @@
 //! What is too large is refused in words, to the byte, and the conversation goes on.
 
 use duly_engine::limits::{KEY_BYTES, PAYLOAD_BYTES};
+use duly_engine::time::Span;
 
 use crate::world::World;
 
@@ -67,6 +68,26 @@ fn a_page_ends_when_it_is_long_and_the_next_one_goes_on() {
         pages += 1;
     }
     assert_eq!((seen, pages), (80, 2));
+}
+
+#[test]
+fn what_a_worker_is_handed_is_told_whole_however_long_it_is() {
+    let value = vec![b'v'; PAYLOAD_BYTES];
+    for before in [&b""[..], b"PING\r\n"] {
+        let mut world = World::new();
+        // More than one reply may show of values that were asked for.
+        for number in 0..260 {
+            let key = format!("orders:{number}");
+            world.receive("", &request(&[b"SETEX", key.as_bytes(), b"60", &value]));
+        }
+        world.tick(Span::from_secs(60));
+        world.seen.clear();
+        let lease = request(&[b"DULY.LEASE", b"orders", b"MAX", b"1000"]);
+        world.receive("", &[before, &lease].concat());
+        let whole = world.seen.iter().filter(|line| line.starts_with("< vvvv")).count();
+        let gone = world.seen.iter().any(|line| line.contains("payload_gone"));
+        assert_eq!((whole, gone), (260, false));
+    }
 }
 
 #[test]
