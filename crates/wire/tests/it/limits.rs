@@ -77,8 +77,9 @@ fn what_a_worker_is_handed_is_told_whole_however_long_it_is() {
         let mut world = World::new();
         // More than one reply may show of values that were asked for.
         for number in 0..260 {
-            let key = format!("orders:{number}");
-            world.receive("", &request(&[b"SETEX", key.as_bytes(), b"60", &value]));
+            let key = number.to_string();
+            let words = [b"orders", key.as_bytes(), b"AFTER", b"1m", b"PAYLOAD", &value];
+            world.receive("", &request(&[&[&b"DULY.SCHEDULE"[..]], &words[..]].concat()));
         }
         world.tick(Span::from_secs(60));
         world.seen.clear();
