@@ -201,7 +201,7 @@ impl Session {
     /// Has a request been asked about that has no reply yet? Whoever ends the conversation now leaves
     /// the client without knowing what it did.
     pub fn is_under_way(&self) -> bool {
-        !self.line.is_empty() || self.lease.is_some()
+        !self.line.is_empty()
     }
 
     /// What is to be done next.

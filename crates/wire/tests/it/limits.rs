@@ -92,6 +92,18 @@ fn what_a_worker_is_handed_is_told_whole_however_long_it_is() {
 }
 
 #[test]
+fn a_lease_that_waits_keeps_nothing_of_what_was_told_before_it() {
+    let mut world = World::new();
+    world.receive("", b"ZADD jobs 1795348860 a\r\n");
+    world.arrive("", b"ZSCORE jobs a\r\nBZPOPMIN jobs 0\r\n");
+    assert!(world.go_on(""), "both are asked and the first is told");
+    assert!(!world.is_under_way(""), "what is told may be let go, however long the other waits");
+    while world.go_on("") {}
+    let waits = world.seen.iter().filter(|line| line.contains(", wait ")).count();
+    assert_eq!(waits, 1, "and then it waits: {:?}", world.seen);
+}
+
+#[test]
 fn a_pattern_is_short_and_who_asks_for_too_much_has_nothing_done() {
     let long = vec![b'['; 1_025];
     let refused = "< -ERR a pattern or a channel's name has 1,024 bytes at most\\r\\n";

@@ -149,6 +149,11 @@ impl World {
         self.clients.entry(name.to_owned()).or_insert_with(new).receive(bytes);
     }
 
+    /// Is there anything that a client has not been told yet of what it asked?
+    pub(crate) fn is_under_way(&self, name: &str) -> bool {
+        self.clients[name].is_under_way()
+    }
+
     /// Does the next thing for a client. False when there is nothing to be done until more arrives.
     pub(crate) fn go_on(&mut self, name: &str) -> bool {
         let mut client = self.clients.remove(name).expect("it has sent something");
