@@ -121,7 +121,7 @@ impl Begun {
             Answer::Leased(leased) if leased.is_empty() && !wait.wait.is_zero() => {
                 Next::Wait(wait, taken)
             }
-            answer => taken(answer, heard),
+            answer => taken(answer, &mut *heard.fetch),
         });
         Begun { commands, then, again: true }
     }
@@ -350,10 +350,7 @@ impl Session {
             unreachable!("a lease was waited for")
         };
         let answer = leased.map_or_else(Answer::Refused, Answer::Leased);
-        let mut no_more = Vec::new().into_iter();
-        let mut fetch = |_: &mut PayloadAt| {};
-        let answers = no_more.by_ref().take(0);
-        let next = taken(answer, &mut Heard { answers, fetch: &mut fetch, shown: 0 });
+        let next = taken(answer, &mut |_| {});
         self.go_on(next);
     }
 
@@ -418,11 +415,6 @@ impl Heard<'_> {
     /// The next answer.
     pub(crate) fn one(&mut self) -> Answer {
         self.answers.next().expect("there are as many answers as commands")
-    }
-
-    /// Fetches the payloads of an answer, as long as they may be.
-    pub(crate) fn fetch(&mut self, answer: &mut Answer) {
-        answer.payloads_mut().for_each(&mut *self.fetch);
     }
 
     /// The next answer, with the payloads that the client is shown.

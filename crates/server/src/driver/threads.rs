@@ -14,10 +14,9 @@
 //! The journal thread takes one release at a time. While it syncs one, the driver gathers: a few
 //! requests wait for those that come until the disk is free again, so that they share its next sync,
 //! and many are decided meanwhile, as one step that then waits; of what is due a step does slice after
-//! slice until then. So what is applied but not durable
-//! stays bounded, an idle server answers at once, and a busy one has few large syncs. A fault of the
-//! disk ends the process with the status of the fault and is never retried; a panic on any of these
-//! threads aborts it.
+//! slice until then. So what is applied but not durable stays bounded, an idle server answers at once,
+//! and a busy one has few large syncs. A fault of the disk ends the process with the status of the
+//! fault and is never retried; a panic on any of these threads aborts it.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

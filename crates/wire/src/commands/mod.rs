@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use duly_engine::answer::Answer;
 use duly_engine::command::Command;
+use duly_engine::deadline::PayloadAt;
 
 use crate::Settings;
 use crate::reading::Words;
@@ -49,8 +50,8 @@ pub(crate) enum Next {
 /// What to do with the engine's answers.
 pub(crate) type Then = Box<dyn FnOnce(&mut Heard<'_>) -> Next + Send>;
 
-/// What to do with what a lease took, or why it took nothing.
-pub(crate) type Taken = Box<dyn FnOnce(Answer, &mut Heard<'_>) -> Next + Send>;
+/// What to do with what a lease took, or why it took nothing, and how payloads are fetched.
+pub(crate) type Taken = Box<dyn FnOnce(Answer, &mut dyn FnMut(&mut PayloadAt)) -> Next + Send>;
 
 /// How a page of records is told.
 pub(crate) type Shown = Box<dyn FnOnce(Page) -> Reply + Send>;

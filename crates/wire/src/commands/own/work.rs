@@ -30,9 +30,9 @@ pub(in super::super) fn lease(words: &Words<'_>, client: &mut Client) -> Result<
     }
     let wait = Wait { queue: queue(words.at(1))?, max, span: span(&options)?, wait };
     let show = client.settings.show;
-    let taken: Taken = Box::new(move |mut answer, heard| {
+    let taken: Taken = Box::new(move |mut answer, fetch| {
         // However long it is: a delivery that was handed out and not told would wait for nobody.
-        heard.fetch(&mut answer);
+        answer.payloads_mut().for_each(fetch);
         Next::Say(told(answer, show))
     });
     Ok(Next::Wait(wait, taken))
