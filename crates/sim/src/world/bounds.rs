@@ -130,6 +130,21 @@ fn a_worker_whose_time_is_over_gets_nothing_or_what_was_just_handed_out() {
 }
 
 #[test]
+fn a_worker_that_has_waited_goes_before_one_that_comes() {
+    let mut world = begun();
+    answers(&mut world, vec![schedule("k", Span::from_secs(1), 10, IfExists::Keep)]);
+    let (_, mut waiting) = wait(&mut world, 1);
+    settle_down(&mut world);
+    world.clocks.pass(Span::from_secs(1));
+    // Asked in the very step in which it lapses.
+    let span = Span::from_mins(1);
+    let lease = Command::Lease { queue: orders(), key: None, max: 1, span };
+    let coming = answers(&mut world, vec![lease]);
+    assert!(matches!(&coming[..], [Answer::Leased(none)] if none.is_empty()), "{coming:?}");
+    assert!(told(&mut waiting).is_some(), "who has waited has it");
+}
+
+#[test]
 fn a_worker_that_only_waits_counts_as_somebody_who_acts() {
     let mut world = begun();
     let first = schedule("k", HOUR, 10, IfExists::Keep);
