@@ -204,7 +204,9 @@ impl Talk {
         loop {
             match self.session.todo() {
                 Todo::Ask(commands) => {
-                    self.asked.extend_from_slice(&commands);
+                    for command in &commands {
+                        self.asks(command);
+                    }
                     let answers = self.decide(commands);
                     self.session.answered(answers);
                 }
@@ -219,7 +221,7 @@ impl Talk {
                         span: wait.span,
                         key: None,
                     };
-                    self.asked.push(lease.clone());
+                    self.asks(&lease);
                     let mut answers = self.decide(vec![lease]);
                     for payload in answers.iter_mut().flat_map(Answer::payloads_mut) {
                         read(&self.journal, payload);
@@ -234,7 +236,7 @@ impl Talk {
                 Todo::List(Listing { queue, filter, after, limit }) => {
                     let scan = Scan { queue: Some(queue), from_slot: 0, filter, after, limit };
                     let scan = Command::Scan(scan);
-                    self.asked.push(scan.clone());
+                    self.asks(&scan);
                     let mut answers = self.decide(vec![scan]);
                     for payload in answers.iter_mut().flat_map(Answer::payloads_mut) {
                         read(&self.journal, payload);
@@ -259,6 +261,15 @@ impl Talk {
                     return;
                 }
             }
+        }
+    }
+
+    /// Remembers what was asked. A lease that comes behind others is asked together with them, and
+    /// once more if it then has to wait; one that comes alone waits at once.
+    fn asks(&mut self, command: &Command) {
+        let is_again = matches!(command, Command::Lease { .. });
+        if !(is_again && self.asked.last() == Some(command)) {
+            self.asked.push(command.clone());
         }
     }
 
