@@ -254,7 +254,7 @@ impl Default for Settings {
             events_keep: 32 << 20,
             clock: ClockSource::Machine,
             limits: Limits::default(),
-            journal: Journal { segment_size: 64 << 20, reserve: 5, keep: 1 << 30 },
+            journal: Journal { segment_size: 64 << 20, reserve: 6, keep: 1 << 30 },
             log: Log { format: LogFormat::Text, level: tracing::Level::INFO },
             webhook_allow_private: false,
             databases: BTreeMap::new(),

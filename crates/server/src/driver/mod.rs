@@ -70,6 +70,8 @@ const EVICTIONS: usize = 4_096;
 const ALIVE: Span = Span::from_secs(10);
 /// How often the archive is told what not to keep any longer.
 const SWEEP_EVERY: Span = Span::from_secs(60);
+/// Spare segments with which nothing is refused.
+const PLENTY: usize = 4;
 /// Final records that may wait for the archive before the driver slows down.
 const ARCHIVE_LAG: usize = 1_000_000;
 
@@ -230,6 +232,14 @@ impl Driver {
     /// Does nobody wait for the answer to a command? Workers that wait for a lease do not count.
     pub fn has_answered(&self) -> bool {
         self.asks.is_empty()
+    }
+
+    /// Waits, before a step that may begin a segment, until there will be plenty of spares after it or
+    /// the disk is full: a disk that is only slow makes nobody's request fail.
+    pub fn wait_for_spares(&self) {
+        if self.parts.placer.needs_roll(self.step_bytes + self.margin_bytes) {
+            self.parts.placer.wait_for_spares(PLENTY + 1);
+        }
     }
 
     /// Must the driver slow down for the archive?
@@ -519,7 +529,7 @@ pub fn can_step(placer: &Placer) -> bool {
 fn room(spares: usize) -> Storage {
     match spares {
         0 | 1 => Storage::Full,
-        2 | 3 => Storage::Low,
+        2..PLENTY => Storage::Low,
         _ => Storage::Plenty,
     }
 }

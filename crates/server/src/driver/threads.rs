@@ -68,6 +68,8 @@ const BEHIND_OTHERS: i32 = 10;
 const ARCHIVED_TOGETHER: usize = 32_768;
 /// The allocator looks for missing spare segments when it is told to, and at least so often.
 const ALLOCATE_EVERY: Duration = Duration::from_secs(1);
+/// While records come, it rests so many times as long as it has just filled a segment with zeros.
+const RESTS: u32 = 4;
 
 /// What the journal thread hands on.
 pub(crate) struct Outlets {
@@ -139,7 +141,8 @@ pub(crate) fn start(crew: Crew) -> thread::JoinHandle<()> {
     let library = spawn("library", move || look_up(&library, &to_find, &finder));
     let filter = spawn("filter", move || fill(filling, &stopped));
     let cleaner = spawn("cleaner", move || read_old(&to_clean, &inbox_sender));
-    let allocator = spawn("allocator", move || allocate(&mut allocator, &nudged));
+    let written = Arc::clone(&vitals);
+    let allocator = spawn("allocator", move || allocate(&mut allocator, &written, &nudged));
     let desk = Arc::new(Desk::default());
     let at_desk = Arc::clone(&desk);
     let journal = spawn("journal", move || {
@@ -217,6 +220,7 @@ fn drive(
             gather(&mut messages);
         }
         stopping |= messages.iter().any(|message| matches!(message, Message::Stop));
+        driver.wait_for_spares();
         let (release, more_now) = driver.step(clock.read(), messages, || desk.is_still_full());
         more = more_now;
         if !release.is_empty() {
@@ -316,11 +320,16 @@ fn wait(
 
 // The allocator.
 
-/// Keeps spare segments in reserve until nobody can ask for more.
-fn allocate(allocator: &mut Allocator, nudged: &Receiver<()>) {
+/// Keeps spare segments in reserve until nobody can ask for more. The disk is for the journal first.
+fn allocate(allocator: &mut Allocator, vitals: &Vitals, nudged: &Receiver<()>) {
     loop {
+        let (begun, durable) = (crate::clock::stopwatch(), vitals.durable.load(Ordering::Acquire));
         let wait = match allocator.tick() {
             Ok(Progress::Worked) => Duration::ZERO,
+            Ok(Progress::Filled) if vitals.durable.load(Ordering::Acquire) == durable => {
+                Duration::ZERO
+            }
+            Ok(Progress::Filled) => RESTS * begun.elapsed(),
             // A full disk is asked again; somebody may have made room.
             Ok(Progress::Idle | Progress::Full) => ALLOCATE_EVERY,
             Err(error) => fail("allocate journal segments", &error),

@@ -188,7 +188,7 @@ impl World {
         let progress = up.allocator.tick().map_err(cannot("allocate journal segments"))?;
         let lacks = up.driver.placer().spares() < reserve;
         up.allocate_at = match progress {
-            Progress::Worked => Some(now),
+            Progress::Worked | Progress::Filled => Some(now),
             // Freed segments come back when their readers have let go.
             Progress::Idle if !lacks => None,
             Progress::Idle | Progress::Full => Some(now.plus(ALLOCATE_EVERY)),

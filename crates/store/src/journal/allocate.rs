@@ -5,11 +5,12 @@
 //! before costs half of one that has to allocate. The files of freed segments become spares as they
 //! are: what is left in them can never pass for a record.
 //!
-//! A full disk ends here: it means fewer spares, which the placer sees, and another try later.
+//! A full disk ends here: it means fewer spares, which the placer sees, and another try later. A slow
+//! one is something else: whoever writes faster than files can be reserved waits for them.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::segment::Segment;
 use super::{DIRECTORY, Home};
@@ -19,8 +20,8 @@ use crate::disk::{File, Open, is_full, read_whole, write_whole};
 /// One spare is never given to the placer: recovery must find it, even on a full disk.
 const KEPT_FOR_RECOVERY: usize = 1;
 
-/// How much is filled with zeros in one tick.
-const SLICE_BYTES: usize = 1 << 20;
+/// How much is filled with zeros in one tick. A record that comes meanwhile waits for it.
+const SLICE_BYTES: usize = 256 << 10;
 
 /// What a file begins with that is filled with zeros and not used yet.
 const ZEROED: &[u8; 64] = b"duly: this file is reserved for the journal and holds nothing.\0\0";
@@ -66,22 +67,64 @@ impl Spare {
 /// The spares and the freed segments, between the placer and the allocator.
 pub(super) struct Pool {
     pub(super) segment_bytes: u64,
-    ready: Mutex<VecDeque<Spare>>,
+    ready: Mutex<Ready>,
+    /// There is another spare, or none to be had.
+    answered: Condvar,
     freed: Mutex<VecDeque<Arc<Segment>>>,
 }
 
+/// What the placer may take from, the one for recovery included.
+struct Ready {
+    spares: VecDeque<Spare>,
+    /// Had the disk no room for another one when the allocator last asked?
+    is_disk_full: bool,
+}
+
+impl Ready {
+    fn available(&self) -> usize {
+        self.spares.len().saturating_sub(KEPT_FOR_RECOVERY)
+    }
+}
+
 impl Pool {
-    pub(super) fn new(segment_bytes: u64, ready: VecDeque<Spare>) -> Pool {
-        Pool { segment_bytes, ready: Mutex::new(ready), freed: Mutex::new(VecDeque::new()) }
+    pub(super) fn new(segment_bytes: u64, spares: VecDeque<Spare>) -> Pool {
+        Pool {
+            segment_bytes,
+            ready: Mutex::new(Ready { spares, is_disk_full: false }),
+            answered: Condvar::new(),
+            freed: Mutex::new(VecDeque::new()),
+        }
     }
 
     pub(super) fn take(&self) -> Option<Spare> {
         let mut ready = lock(&self.ready);
-        if ready.len() > KEPT_FOR_RECOVERY { ready.pop_front() } else { None }
+        if ready.available() > 0 { ready.spares.pop_front() } else { None }
     }
 
     pub(super) fn available(&self) -> usize {
-        lock(&self.ready).len().saturating_sub(KEPT_FOR_RECOVERY)
+        lock(&self.ready).available()
+    }
+
+    /// Waits for the allocator until there are so many spares, or it says that the disk is full.
+    pub(super) fn wait_for(&self, spares: usize) {
+        let lacks = |ready: &mut Ready| ready.available() < spares && !ready.is_disk_full;
+        let waited = self.answered.wait_while(lock(&self.ready), lacks);
+        drop(waited.expect("nothing panics while it holds this lock"));
+    }
+
+    fn put(&self, spare: Spare) {
+        lock(&self.ready).spares.push_back(spare);
+        self.answered.notify_all();
+    }
+
+    fn tell_whether_full(&self, is_disk_full: bool) {
+        lock(&self.ready).is_disk_full = is_disk_full;
+        self.answered.notify_all();
+    }
+
+    /// All there are, the one for recovery included.
+    fn count(&self) -> usize {
+        lock(&self.ready).spares.len()
     }
 
     pub(super) fn free(&self, segment: Arc<Segment>) {
@@ -94,8 +137,11 @@ impl Pool {
 pub enum Progress {
     /// Nothing is to do until a segment is begun or freed.
     Idle,
-    /// Something was done and there may be more.
+    /// A spare was added or a freed segment removed, and there may be more of that.
     Worked,
+    /// A slice was filled with zeros, and there may be more of them. No hurry: a spare is as good
+    /// without, but slower.
+    Filled,
     /// A spare is missing and the disk has no room for it. Worth another try in a while.
     Full,
 }
@@ -120,21 +166,24 @@ impl Allocator {
             return Ok(Progress::Worked);
         }
         let reserved = self.reserve_one()?;
-        let has_worked = reserved == Progress::Worked || self.fill_slice()?;
-        Ok(if has_worked { Progress::Worked } else { reserved })
+        Ok(if reserved != Progress::Worked && self.fill_slice()? {
+            Progress::Filled
+        } else {
+            reserved
+        })
     }
 
     /// Reserves one spare if one is missing.
     pub(super) fn reserve_one(&mut self) -> Result<Progress, Error> {
-        if lock(&self.pool.ready).len() >= self.reserve + KEPT_FOR_RECOVERY {
+        if self.pool.count() >= self.reserve + KEPT_FOR_RECOVERY {
             return Ok(Progress::Idle);
         }
         let name = spare_name(self.next_spare);
         self.next_spare += 1;
-        let Some(file) = reserve_file(&self.home, &name, self.pool.segment_bytes)? else {
-            return Ok(Progress::Full);
-        };
-        lock(&self.pool.ready).push_back(Spare::fresh(name, file));
+        let file = reserve_file(&self.home, &name, self.pool.segment_bytes)?;
+        self.pool.tell_whether_full(file.is_none());
+        let Some(file) = file else { return Ok(Progress::Full) };
+        self.pool.put(Spare::fresh(name, file));
         Ok(Progress::Worked)
     }
 
@@ -152,7 +201,7 @@ impl Allocator {
         let Some(segment) = segment else { return Ok(false) };
         let old = segment.name();
         let fault = |source| self.home.fault("recycle a journal segment", &old, source);
-        let plenty = lock(&self.pool.ready).len() >= 2 * self.reserve + KEPT_FOR_RECOVERY;
+        let plenty = self.pool.count() >= 2 * self.reserve + KEPT_FOR_RECOVERY;
         if plenty || segment.length() != self.pool.segment_bytes {
             self.home.disk.unlink(&old).map_err(fault)?;
             self.home.sync_names()?;
@@ -162,13 +211,13 @@ impl Allocator {
         self.next_spare += 1;
         self.home.disk.rename(&old, &name).map_err(fault)?;
         self.home.sync_names()?;
-        let spare = Spare::used_before(name, Arc::clone(segment.file()));
-        lock(&self.pool.ready).push_back(spare);
+        self.pool.put(Spare::used_before(name, Arc::clone(segment.file())));
         Ok(true)
     }
 
     fn fill_slice(&mut self) -> Result<bool, Error> {
         let unfinished = lock(&self.pool.ready)
+            .spares
             .iter()
             .find(|spare| spare.zeroed.try_lock().is_ok_and(|zeroed| zeroed.is_some()))
             .cloned();

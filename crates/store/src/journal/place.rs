@@ -247,6 +247,12 @@ impl Placer {
         self.pool.available()
     }
 
+    /// Waits for the allocator, on another thread, until so many can be begun or the disk has no room
+    /// for more. It must be asked for at least as many.
+    pub fn wait_for_spares(&self, spares: usize) {
+        self.pool.wait_for(spares);
+    }
+
     /// All segments, oldest first; the last one may be taking records.
     pub fn segments(&self) -> impl ExactSizeIterator<Item = SegmentInfo> {
         self.segments.iter().map(Occupied::info)

@@ -72,7 +72,7 @@ fn work(clerk: &mut Clerk, told: &mut Told, steps: usize) -> Result<(), Error> {
             told.freed = oldest.number;
         }
         if step % 2 == 0 {
-            while clerk.journal.allocator.tick()? == Progress::Worked {}
+            while matches!(clerk.journal.allocator.tick()?, Progress::Worked | Progress::Filled) {}
         }
     }
     Ok(())

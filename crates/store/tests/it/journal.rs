@@ -1,9 +1,10 @@
 //! Writing, replaying, freeing and reading on a disk that behaves.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use duly_store::disk::{MemoryDisk, RealDisk};
-use duly_store::journal::{Allocator, Placer, Progress, Writer};
+use duly_store::journal::{Allocator, Journal, Placer, Progress, Writer};
 
 use crate::clerk::{Clerk, SMALL, Seen};
 
@@ -70,7 +71,7 @@ fn a_sealed_segment_can_be_scanned_and_freed_and_its_file_is_used_again() {
             largest_number = largest_number.max(oldest.number);
             drop(segment);
         }
-        while clerk.journal.allocator.tick().expect("the disk is well") == Progress::Worked {}
+        while clerk.journal.allocator.tick().expect("the disk is well") != Progress::Idle {}
     }
     assert!(largest_number > 20, "the test reuses files many times");
     let files = duly_store::disk::Disk::list(&disk, "journal").expect("the disk is well");
@@ -94,7 +95,7 @@ fn a_freed_segment_stays_readable_until_its_last_reader_is_gone() {
     clerk.journal.placer.free_oldest();
     assert!(clerk.journal.placer.reader(first.segment).is_none());
     for _ in 0..20 {
-        while clerk.journal.allocator.tick().expect("the disk is well") == Progress::Worked {}
+        while clerk.journal.allocator.tick().expect("the disk is well") != Progress::Idle {}
         clerk.write(2000).expect("the disk is well");
     }
     let mut facts = vec![0; first.facts.len()];
@@ -111,7 +112,7 @@ fn a_full_disk_means_no_spares_and_gets_better_without_a_restart() {
         clerk.write(3000).expect("reserved space can be written");
         clerk.sync().expect("the disk is well");
     }
-    while clerk.journal.allocator.tick().expect("a full disk is no fault") == Progress::Worked {}
+    while clerk.journal.allocator.tick().expect("a full disk is no fault") != Progress::Full {}
     assert_eq!(clerk.journal.allocator.tick().expect("a full disk is no fault"), Progress::Full);
     while !clerk.journal.placer.needs_roll(3000) {
         clerk.write(3000).expect("reserved space can be written");
@@ -124,6 +125,33 @@ fn a_full_disk_means_no_spares_and_gets_better_without_a_restart() {
     assert_eq!(clerk.records, written);
     disk.set_full(false);
     clerk.write(3000).expect("there is room again");
+}
+
+#[test]
+fn who_wants_more_spares_waits_for_a_slow_disk_and_not_for_a_full_one() {
+    let disk = MemoryDisk::new();
+    let mut clerk = Clerk::open(&disk).expect("it is new");
+    for is_full in [false, true] {
+        while clerk.journal.placer.spares() > 0 {
+            clerk.write(3000).expect("reserved space can be written");
+        }
+        clerk.sync().expect("the disk is well");
+        disk.set_full(is_full);
+        let Journal { placer, allocator, .. } = &mut clerk.journal;
+        let (waits, is_waiting) = mpsc::channel();
+        let spares = thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                waits.send(()).expect("somebody listens");
+                placer.wait_for_spares(SMALL.reserve);
+                placer.spares()
+            });
+            is_waiting.recv().expect("it is about to wait");
+            let most = if is_full { Progress::Full } else { Progress::Idle };
+            while allocator.tick().expect("a full disk is no fault") != most {}
+            waiting.join().expect("no panic")
+        });
+        assert_eq!(spares, if is_full { 0 } else { SMALL.reserve });
+    }
 }
 
 #[test]
