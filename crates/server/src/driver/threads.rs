@@ -62,6 +62,10 @@ const LOOK_AT_CLOCK: Duration = Duration::from_millis(500);
 const ARCHIVE_WAITS: Duration = Duration::from_millis(200);
 /// How long what is final comes together before it is written.
 const ARCHIVE_GATHERS: Duration = Duration::from_millis(100);
+/// So many final records in that time are a rush, which the archive lets pass for so many such times:
+/// it would take processor and disk from those who are waiting for an answer.
+const RUSH: u64 = 1_000;
+const RUSHES: usize = 20;
 /// Niceness of a thread that works behind the others.
 const BEHIND_OTHERS: i32 = 10;
 /// Final records in one transaction of the archive at most.
@@ -482,7 +486,7 @@ fn keep(
         let Some(first) = first else { return };
         if !has_more {
             // Nobody waits for it, and few large transactions cost far less than many small ones.
-            thread::sleep(ARCHIVE_GATHERS);
+            gather(vitals);
         }
         let (mut items, mut last_seq) = (Vec::new(), 0);
         let mut next = Some(first);
@@ -502,6 +506,19 @@ fn keep(
         vitals.archived.fetch_max(last_seq, Ordering::AcqRel);
         // So that what is archived now leaves memory. A driver that has stopped holds none.
         drop(wake.send(Message::Wake));
+    }
+}
+
+/// Lets final records come together, longer in a rush.
+fn gather(vitals: &Vitals) {
+    let mut seen = vitals.unarchived.load(Ordering::Acquire);
+    for _ in 0..RUSHES {
+        thread::sleep(ARCHIVE_GATHERS);
+        let unarchived = vitals.unarchived.load(Ordering::Acquire);
+        if unarchived < seen + RUSH {
+            return;
+        }
+        seen = unarchived;
     }
 }
 
