@@ -9,6 +9,7 @@ pub mod deliver;
 pub mod demo;
 pub mod driver;
 pub mod handle;
+mod json;
 pub mod listen;
 pub mod log;
 pub mod metrics;

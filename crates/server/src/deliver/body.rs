@@ -7,18 +7,19 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use duly_engine::deadline::PayloadKind;
+use duly_engine::id::DeliveryId;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::deliver::Delivery;
-use crate::units::show_instant;
+use crate::json::{self, Text, Verbatim};
+use crate::units::Shown;
 
 /// An event in the form of Standard Webhooks.
 #[derive(Serialize)]
 struct Event<Data> {
     r#type: &'static str,
-    timestamp: String,
+    timestamp: Shown,
     data: Data,
 }
 
@@ -27,36 +28,36 @@ struct Event<Data> {
 struct Lapse<'a> {
     queue: &'a str,
     key: &'a str,
-    delivery_id: String,
-    due: String,
-    lapsed_at: String,
+    delivery_id: Text<DeliveryId>,
+    due: Shown,
+    lapsed_at: Shown,
     late_ms: u64,
     attempt: u32,
     #[serde(flatten)]
-    payload: Shown<'a>,
+    payload: Carried,
 }
 
 /// A payload, as JSON or as bytes.
 #[derive(Serialize)]
-enum Shown<'a> {
+enum Carried {
     #[serde(rename = "payload")]
-    Json(Option<&'a RawValue>),
+    Json(Option<Verbatim>),
     #[serde(rename = "payload_base64")]
     Base64(String),
 }
 
 /// The body for one lapse.
 pub(super) fn single(delivery: &Delivery) -> Vec<u8> {
-    let timestamp = show_instant(delivery.leased.lapsed_at);
-    written(&Event { r#type: "deadline.lapsed", timestamp, data: lapse(delivery) })
+    let timestamp = Shown(delivery.leased.lapsed_at);
+    json::written(&Event { r#type: "deadline.lapsed", timestamp, data: lapse(delivery) })
 }
 
 /// The body for several lapses; it happened when the last of them did.
 pub(super) fn batch(deliveries: &[Delivery]) -> Vec<u8> {
     let last = deliveries.iter().map(|delivery| delivery.leased.lapsed_at).max();
-    let timestamp = show_instant(last.unwrap_or_default());
+    let timestamp = Shown(last.unwrap_or_default());
     let data: Vec<Lapse<'_>> = deliveries.iter().map(lapse).collect();
-    written(&Event { r#type: "deadline.lapsed.batch", timestamp, data })
+    json::written(&Event { r#type: "deadline.lapsed.batch", timestamp, data })
 }
 
 /// The id of a batch: never the same for two requests, because a lease's token never is. A receiver
@@ -74,23 +75,21 @@ fn lapse(delivery: &Delivery) -> Lapse<'_> {
     Lapse {
         queue: leased.queue.as_str(),
         key: leased.key.as_str(),
-        delivery_id: leased.id.to_string(),
-        due: show_instant(leased.due),
-        lapsed_at: show_instant(leased.lapsed_at),
+        delivery_id: Text(leased.id),
+        due: Shown(leased.due),
+        lapsed_at: Shown(leased.lapsed_at),
         late_ms: leased.lapsed_at.since(leased.due).millis(),
         attempt: leased.attempt,
-        payload: shown(delivery),
+        payload: carried(delivery),
     }
 }
 
-fn shown(delivery: &Delivery) -> Shown<'_> {
-    let Some(payload) = &delivery.payload else { return Shown::Json(None) };
-    match (payload.kind, serde_json::from_slice(&payload.bytes)) {
-        (PayloadKind::Json, Ok(raw)) => Shown::Json(Some(raw)),
-        _ => Shown::Base64(STANDARD.encode(&payload.bytes)),
+fn carried(delivery: &Delivery) -> Carried {
+    match &delivery.payload {
+        None => Carried::Json(None),
+        Some(payload) => match payload.kind {
+            PayloadKind::Json => Carried::Json(Some(Verbatim(payload.bytes.clone()))),
+            PayloadKind::Bytes => Carried::Base64(STANDARD.encode(&payload.bytes)),
+        },
     }
-}
-
-fn written(event: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(event).expect("names and numbers are always JSON")
 }

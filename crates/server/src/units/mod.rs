@@ -14,8 +14,8 @@ use std::fmt;
 use duly_engine::limits::HORIZON;
 use duly_engine::time::{Span, Time};
 use jiff::Timestamp;
-use jiff::fmt::temporal::{DateTimeParser, DateTimePrinter};
-use jiff::tz::TimeZone;
+use jiff::fmt::temporal::DateTimeParser;
+use jiff::tz::{Offset, TimeZone};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
@@ -28,8 +28,6 @@ const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
 const FIRST_PLAUSIBLE_MILLIS: i128 = 100_000_000_000;
 /// [`HORIZON`] in seconds, for the schema.
 const HORIZON_SECONDS: u64 = HORIZON.millis() / 1_000;
-/// How instants are shown.
-const SHOWN: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 /// How durations are shown, and most of the ways in which they are written.
 const DURATION_PATTERN: &str = concat!(
     "^(([12]?[0-9]{1,3}d|3[0-5][0-9]{2}d|36[0-4][0-9]d|365[0-3]d)?([0-9]{1,4}h)?([0-9]{1,6}m)?",
@@ -152,12 +150,52 @@ pub fn time_zone(name: &str) -> Result<TimeZone, String> {
 }
 
 /// An instant as the API shows it: RFC 3339, UTC, milliseconds (`2026-11-22T12:30:00.000Z`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shown(pub Time);
+
+/// The bytes of an instant that is shown.
+type ShownBytes = [u8; 24];
+
+impl Shown {
+    /// Every record shows a few of them: the library knows the calendar, and the digits are written
+    /// here, where there is one form and not all there are.
+    fn bytes(self) -> ShownBytes {
+        let millis = i64::try_from(self.0.millis()).unwrap_or(i64::MAX);
+        let stamp = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
+        let shown = Offset::UTC.to_datetime(stamp);
+        let mut bytes = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |end: usize, digits: usize, number: i16| {
+            let mut rest = number.unsigned_abs();
+            for place in (end - digits..end).rev() {
+                bytes[place] += u8::try_from(rest % 10).expect("a digit fits");
+                rest /= 10;
+            }
+        };
+        put(4, 4, shown.year());
+        put(7, 2, shown.month().into());
+        put(10, 2, shown.day().into());
+        put(13, 2, shown.hour().into());
+        put(16, 2, shown.minute().into());
+        put(19, 2, shown.second().into());
+        put(23, 3, shown.millisecond());
+        bytes
+    }
+}
+
+/// The text of them.
+fn ascii(bytes: &ShownBytes) -> &str {
+    str::from_utf8(bytes).expect("digits are ASCII")
+}
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(ascii(&self.bytes()))
+    }
+}
+
+/// The text of an instant that is [`Shown`].
 pub fn show_instant(time: Time) -> String {
-    let millis = i64::try_from(time.millis()).unwrap_or(i64::MAX);
-    let stamp = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
-    let mut shown = String::with_capacity("2026-11-22T12:30:00.000Z".len());
-    SHOWN.print_timestamp(&stamp, &mut shown).expect("a string takes everything");
-    shown
+    ascii(&Shown(time).bytes()).to_owned()
 }
 
 fn parse_duration(text: &str) -> Result<i128, BadUnit> {

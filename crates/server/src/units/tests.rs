@@ -1,6 +1,8 @@
 //! What people write, and what comes of it.
 
 use duly_engine::time::{Span, Time};
+use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 
 use super::{
     WrittenDuration, WrittenInstant, duration, duration_or_seconds, instant, show_instant,
@@ -132,6 +134,14 @@ fn instants_are_shown_in_utc_with_milliseconds() {
     assert_eq!(show_instant(Time::from_millis(1_795_348_800_000)), "2026-11-22T12:00:00.000Z");
     assert_eq!(show_instant(Time::from_millis(1_795_348_800_007)), "2026-11-22T12:00:00.007Z");
     assert!(show_instant(Time::NEVER).starts_with("9999-"));
+    // As the library shows it, from 1970 to the last year it knows.
+    let printer = DateTimePrinter::new().precision(Some(3));
+    for number in 0..20_000_i64 {
+        let millis = number * 12_671_413_517 + number * number % 1_000;
+        let stamp = Timestamp::from_millisecond(millis).expect("it is before the year 10000");
+        let time = Time::from_millis(u64::try_from(millis).expect("it is after 1970"));
+        assert_eq!(show_instant(time), printer.timestamp_to_string(&stamp));
+    }
 }
 
 #[test]

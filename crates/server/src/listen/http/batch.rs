@@ -4,7 +4,7 @@
 //! its place and the others go on. All that can be read go to the driver together and share one
 //! disk sync. Each answer is the body of the single call with its `status` in front.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -23,6 +23,7 @@ use super::extract::{body, delivery_id, key, object, queue_name};
 use super::problem::{BAD_FIELD, BATCH_TOO_LONG, MISSING_FIELD, Problem};
 use super::reply::{self, Reply, ReplyBody};
 use crate::handle::Handle;
+use crate::json;
 use crate::listen::payload;
 
 /// Largest body of a batch.
@@ -62,7 +63,7 @@ struct LineReply<'a> {
             content_type = "application/x-ndjson"),
     )
 )]
-pub(super) async fn batch(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn batch(api: Api, request: Request) -> Result<Response, Problem> {
     let out = carry_out(&api.handle, &body(request, BATCH_BYTES).await?).await?;
     let mut response = out.into_response();
     let media_type = HeaderValue::from_static("application/x-ndjson");
@@ -112,22 +113,12 @@ pub(super) fn operations(bytes: &[u8]) -> Result<Vec<Result<Operation, Problem>>
 }
 
 fn write_line(out: &mut Vec<u8>, reply: &Result<Reply, Problem>) {
-    let begin = out.len();
     match reply {
         Ok(Reply { status, body }) => {
-            serde_json::to_writer(&mut *out, &LineReply { status: status.as_u16(), body })
+            json::write_line(out, &LineReply { status: status.as_u16(), body });
         }
-        Err(problem) => serde_json::to_writer(&mut *out, &problem.view()),
+        Err(problem) => json::write_line(out, &problem.view()),
     }
-    .expect("what is shown has text for keys, and memory takes all bytes");
-    // A payload is shown as it came, perhaps over several lines; in JSON a line break stands only
-    // where a blank may.
-    for byte in &mut out[begin..] {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
-    }
-    out.push(b'\n');
 }
 
 fn operation(line: &str) -> Result<Operation, Problem> {

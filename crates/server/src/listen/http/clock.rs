@@ -1,6 +1,5 @@
 //! The calls about the clock: read it, advance a manual one, confirm it after the guard.
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use duly_engine::answer::{Answer, ClockView as Clock};
@@ -46,7 +45,7 @@ pub(super) struct ClockReply {
     get, path = "/v1/clock", operation_id = "get_clock", tag = "clock",
     responses((status = 200, description = "The clock", body = ClockReply))
 )]
-pub(super) async fn get(State(api): State<Api>) -> Result<Response, Problem> {
+pub(super) async fn get(api: Api) -> Result<Response, Problem> {
     Ok(show(&api, ask(&api, Command::GetClock).await?))
 }
 
@@ -59,10 +58,7 @@ pub(super) async fn get(State(api): State<Api>) -> Result<Response, Problem> {
         (status = 409, description = "`clock_not_manual`"),
     )
 )]
-pub(super) async fn advance(
-    State(api): State<Api>,
-    Json(body): Json<AdvanceBody>,
-) -> Result<Response, Problem> {
+pub(super) async fn advance(api: Api, Json(body): Json<AdvanceBody>) -> Result<Response, Problem> {
     let by = body.meant()?;
     if api.handle.advance_clock(by).is_none() {
         return Err(Problem::new(&CLOCK_NOT_MANUAL));
@@ -85,7 +81,7 @@ pub(super) async fn advance(
     )
 )]
 pub(super) async fn confirm(
-    State(api): State<Api>,
+    api: Api,
     Json(Nothing {}): Json<Nothing>,
 ) -> Result<Response, Problem> {
     Ok(show(&api, ask(&api, Command::ConfirmClock).await?))

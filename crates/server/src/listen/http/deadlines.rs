@@ -3,7 +3,6 @@
 //! Each reads what was written into a command (the same reading serves the lines of a batch), asks,
 //! and answers. Whether it may be is the engine's business.
 
-use axum::extract::State;
 use duly_engine::answer::Refusal;
 use duly_engine::command::{
     Address, Command, Extend, ExtendBy, IfDue, IfExists, Schedule, Settle, When,
@@ -237,7 +236,7 @@ impl FreezeBody {
     )
 )]
 pub(super) async fn schedule(
-    State(api): State<Api>,
+    api: Api,
     at: At,
     Json(body): Json<ScheduleBody>,
 ) -> Result<Reply, Problem> {
@@ -253,7 +252,7 @@ pub(super) async fn schedule(
         (status = 404, description = "`unknown_queue`, `unknown_deadline`"),
     )
 )]
-pub(super) async fn get(State(api): State<Api>, at: At) -> Result<Reply, Problem> {
+pub(super) async fn get(api: Api, at: At) -> Result<Reply, Problem> {
     ask(&api.handle, Command::Get(at.into())).await
 }
 
@@ -269,7 +268,7 @@ pub(super) async fn get(State(api): State<Api>, at: At) -> Result<Reply, Problem
     )
 )]
 pub(super) async fn settle(
-    State(api): State<Api>,
+    api: Api,
     at: At,
     Json(body): Json<SettleBody>,
 ) -> Result<Reply, Problem> {
@@ -288,7 +287,7 @@ pub(super) async fn settle(
     )
 )]
 pub(super) async fn extend(
-    State(api): State<Api>,
+    api: Api,
     at: At,
     Json(body): Json<ExtendBody>,
 ) -> Result<Reply, Problem> {
@@ -306,7 +305,7 @@ pub(super) async fn extend(
     )
 )]
 pub(super) async fn freeze(
-    State(api): State<Api>,
+    api: Api,
     at: At,
     Json(body): Json<FreezeBody>,
 ) -> Result<Reply, Problem> {
@@ -324,7 +323,7 @@ pub(super) async fn freeze(
     )
 )]
 pub(super) async fn revive(
-    State(api): State<Api>,
+    api: Api,
     at: At,
     Json(Nothing {}): Json<Nothing>,
 ) -> Result<Reply, Problem> {
@@ -341,6 +340,6 @@ pub(super) async fn revive(
         (status = 409, description = "`still_pending`"),
     )
 )]
-pub(super) async fn erase(State(api): State<Api>, at: At) -> Result<Reply, Problem> {
+pub(super) async fn erase(api: Api, at: At) -> Result<Reply, Problem> {
     ask(&api.handle, Command::Erase(at.into())).await
 }

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use duly_engine::command::{self, Command};
 use duly_engine::id::{DeliveryId, Token};
 use duly_engine::limits::{ERROR_BYTES, LEASE, LEASE_DELIVERIES};
@@ -199,7 +198,7 @@ impl TouchBody {
     )
 )]
 pub(super) async fn lease(
-    State(api): State<Api>,
+    api: Api,
     InQueue { queue }: InQueue,
     Json(body): Json<LeaseBody>,
 ) -> Result<Reply, Problem> {
@@ -225,7 +224,7 @@ pub(super) async fn lease(
     )
 )]
 pub(super) async fn verdict(
-    State(api): State<Api>,
+    api: Api,
     OfDelivery { id: delivery }: OfDelivery,
     Json(body): Json<VerdictBody>,
 ) -> Result<Reply, Problem> {
@@ -243,7 +242,7 @@ pub(super) async fn verdict(
     )
 )]
 pub(super) async fn touch(
-    State(api): State<Api>,
+    api: Api,
     OfDelivery { id: delivery }: OfDelivery,
     Json(body): Json<TouchBody>,
 ) -> Result<Reply, Problem> {

@@ -94,23 +94,26 @@ pub(super) fn delivery_id(text: &str) -> Result<DeliveryId, Problem> {
     })
 }
 
-/// One segment of the address by its name in the route.
-async fn segment(parts: &mut Parts, name: &str) -> Result<String, Problem> {
-    let segments = RawPathParams::from_request_parts(parts, &()).await.map_err(|error| {
+/// The segments of the address that the route names.
+async fn segments(parts: &mut Parts) -> Result<RawPathParams, Problem> {
+    RawPathParams::from_request_parts(parts, &()).await.map_err(|error| {
         // All segments are decoded at once; the text names the one that is not UTF-8.
         let text = error.body_text();
         let kind = if text.contains("`key`") { &BAD_KEY } else { &BAD_QUEUE_NAME };
         Problem::new(kind).detail(text)
-    })?;
-    let found = segments.iter().find(|(found, _)| *found == name);
-    Ok(found.map(|(_, text)| text.to_owned()).unwrap_or_default())
+    })
+}
+
+/// One of them by its name.
+fn segment<'a>(segments: &'a RawPathParams, name: &str) -> &'a str {
+    segments.iter().find(|(found, _)| *found == name).map_or("", |(_, text)| text)
 }
 
 impl<S: Sync> FromRequestParts<S> for InQueue {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<InQueue, Problem> {
-        Ok(InQueue { queue: queue_name(&segment(parts, "queue").await?)? })
+        Ok(InQueue { queue: queue_name(segment(&segments(parts).await?, "queue"))? })
     }
 }
 
@@ -118,7 +121,7 @@ impl<S: Sync> FromRequestParts<S> for InWatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<InWatch, Problem> {
-        Ok(InWatch { watch: queue_name(&segment(parts, "watch").await?)? })
+        Ok(InWatch { watch: queue_name(segment(&segments(parts).await?, "watch"))? })
     }
 }
 
@@ -126,8 +129,9 @@ impl<S: Sync> FromRequestParts<S> for At {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<At, Problem> {
-        let queue = queue_name(&segment(parts, "queue").await?)?;
-        Ok(At { queue, key: key(&segment(parts, "key").await?)? })
+        let segments = segments(parts).await?;
+        let queue = queue_name(segment(&segments, "queue"))?;
+        Ok(At { queue, key: key(segment(&segments, "key"))? })
     }
 }
 
@@ -135,7 +139,7 @@ impl<S: Sync> FromRequestParts<S> for OfDelivery {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<OfDelivery, Problem> {
-        Ok(OfDelivery { id: delivery_id(&segment(parts, "id").await?)? })
+        Ok(OfDelivery { id: delivery_id(segment(&segments(parts).await?, "id"))? })
     }
 }
 

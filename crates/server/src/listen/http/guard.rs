@@ -12,8 +12,6 @@ use axum::extract::Request;
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, Version};
-use axum::middleware::Next;
-use axum::response::Response;
 
 use super::problem::{
     FOREIGN_HOST, FOREIGN_ORIGIN, HEADER_TOO_LARGE, MISSING_HOST, Problem, UNKNOWN_PARAMETER,
@@ -42,9 +40,9 @@ pub(super) fn open(request: &Request) -> Result<(), Problem> {
 }
 
 /// For the calls that know no query parameters: an ignored `?dry_run=true` would do harm.
-pub(super) async fn no_parameters(request: Request, next: Next) -> Result<Response, Problem> {
-    match request.uri().query() {
-        None | Some("") => Ok(next.run(request).await),
+pub(super) fn no_parameters(uri: &Uri) -> Result<(), Problem> {
+    match uri.query() {
+        None | Some("") => Ok(()),
         Some(query) => {
             let name = query.split(['=', '&']).next().unwrap_or_default().to_owned();
             Err(Problem::new(&UNKNOWN_PARAMETER)

@@ -4,7 +4,6 @@
 //! requests to; `/metrics` reads the engine once per scrape, and leaves it out while that would not
 //! answer.
 
-use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -56,7 +55,7 @@ pub(super) struct HeldUp {
     get, path = "/healthz", operation_id = "healthz", tag = "health",
     responses((status = 200, description = "It lives", body = AliveReply))
 )]
-pub(super) async fn alive() -> Response {
+pub(super) async fn alive(_: Api) -> Response {
     let reply = AliveReply { status: "alive", version: env!("CARGO_PKG_VERSION") };
     json(StatusCode::OK, &reply)
 }
@@ -69,7 +68,7 @@ pub(super) async fn alive() -> Response {
         (status = 503, description = "`not_ready`, `stalled`, `stopping`"),
     )
 )]
-pub(super) async fn ready(State(api): State<Api>) -> Result<Response, Problem> {
+pub(super) async fn ready(api: Api) -> Result<Response, Problem> {
     if *api.settings.stopping.borrow() {
         return Err(Problem::new(&STOPPING));
     }
@@ -115,7 +114,7 @@ fn held_up(metrics: &Metrics) -> Vec<HeldUp> {
         (status = 503, description = "`stopping`"),
     )
 )]
-pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
+pub(super) async fn metrics(api: Api) -> Result<Response, Problem> {
     let health = api.handle.health();
     let text = if health.stall.is_some() {
         api.metrics.text(None, health)

@@ -34,8 +34,10 @@ use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
-use axum::middleware::{from_fn, map_response};
+use axum::http::request::Parts;
+use axum::middleware::map_response;
 use axum::routing;
 use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi as _;
@@ -45,6 +47,7 @@ use utoipa_axum::routes;
 pub use batch::write_answer;
 pub use links::Secrets;
 use links::{Links, Window};
+use problem::Problem;
 pub use problem::{KINDS, Kind};
 use serve::Crowd;
 pub use serve::{serve, serve_public};
@@ -70,9 +73,19 @@ pub struct HttpSettings {
     pub stopping: watch::Receiver<bool>,
 }
 
-/// What every call has at hand. It is cloned for each of them, and so is one reference.
+/// What every call has at hand. It is cloned for each of them, and so is one reference. A call that
+/// takes it as it is has no query parameters; one that has some takes it as the state.
 #[derive(Clone)]
 struct Api(Arc<AtHand>);
+
+impl FromRequestParts<Api> for Api {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Api, Problem> {
+        guard::no_parameters(&parts.uri)?;
+        Ok(api.clone())
+    }
+}
 
 impl Deref for Api {
     type Target = AtHand;
@@ -157,11 +170,10 @@ pub async fn carry_out(handle: &Handle, lines: &str) -> Option<String> {
 }
 
 fn calls() -> OpenApiRouter<Api> {
-    let with_parameters = OpenApiRouter::new()
+    OpenApiRouter::with_openapi(openapi::Document::openapi())
         .routes(routes!(list::list))
         .routes(routes!(stats::forecast))
-        .routes(routes!(events::follow));
-    let without = OpenApiRouter::new()
+        .routes(routes!(events::follow))
         .routes(routes!(deadlines::get, deadlines::schedule, deadlines::erase))
         .routes(routes!(deadlines::settle))
         .routes(routes!(deadlines::extend))
@@ -187,6 +199,4 @@ fn calls() -> OpenApiRouter<Api> {
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
-        .route_layer(from_fn(guard::no_parameters));
-    OpenApiRouter::with_openapi(openapi::Document::openapi()).merge(with_parameters).merge(without)
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::view::DeadlineView;
+use crate::json;
 
 /// The media type of every error.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -281,8 +282,8 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&self.view()).expect("a problem has nothing but text in it");
-        let mut response = (self.status(), Body::from(body)).into_response();
+        let body = Body::from(json::written(&self.view()));
+        let mut response = (self.status(), body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if self.0.kind.status == 503 {

@@ -3,7 +3,6 @@
 //! A policy that is put is laid over the defaults, so that the same request always gives the same
 //! policy, whatever the queue was before.
 
-use axum::extract::State;
 use duly_engine::command::{Command, Filter};
 use duly_engine::deadline::State as DeadlineState;
 use duly_engine::limits::HORIZON;
@@ -57,7 +56,7 @@ pub(super) struct ShiftBody {
     )
 )]
 pub(super) async fn put(
-    State(api): State<Api>,
+    api: Api,
     InQueue { queue }: InQueue,
     Json(body): Json<PolicyText>,
 ) -> Result<Reply, Problem> {
@@ -74,10 +73,7 @@ pub(super) async fn put(
         (status = 404, description = "`unknown_queue`"),
     )
 )]
-pub(super) async fn get(
-    State(api): State<Api>,
-    InQueue { queue }: InQueue,
-) -> Result<Reply, Problem> {
+pub(super) async fn get(api: Api, InQueue { queue }: InQueue) -> Result<Reply, Problem> {
     ask(&api.handle, Command::GetQueue(queue)).await
 }
 
@@ -91,10 +87,7 @@ pub(super) async fn get(
         (status = 409, description = "`queue_not_empty`, `queue_declared`"),
     )
 )]
-pub(super) async fn delete(
-    State(api): State<Api>,
-    InQueue { queue }: InQueue,
-) -> Result<Reply, Problem> {
+pub(super) async fn delete(api: Api, InQueue { queue }: InQueue) -> Result<Reply, Problem> {
     ask(&api.handle, Command::DeleteQueue(queue)).await
 }
 
@@ -108,7 +101,7 @@ pub(super) async fn delete(
     )
 )]
 pub(super) async fn pause(
-    State(api): State<Api>,
+    api: Api,
     InQueue { queue }: InQueue,
     Json(body): Json<PauseBody>,
 ) -> Result<Reply, Problem> {
@@ -125,7 +118,7 @@ pub(super) async fn pause(
     )
 )]
 pub(super) async fn resume(
-    State(api): State<Api>,
+    api: Api,
     InQueue { queue }: InQueue,
     Json(body): Json<PauseBody>,
 ) -> Result<Reply, Problem> {
@@ -144,7 +137,7 @@ pub(super) async fn resume(
     )
 )]
 pub(super) async fn shift(
-    State(api): State<Api>,
+    api: Api,
     InQueue { queue }: InQueue,
     Json(body): Json<ShiftBody>,
 ) -> Result<Reply, Problem> {

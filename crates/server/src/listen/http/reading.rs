@@ -25,6 +25,7 @@ use super::list::{ListParameters, write_cursor};
 use super::problem::Problem;
 use super::queues::{PauseBody, ShiftBody};
 use super::stats::ForecastParameters;
+use crate::json;
 use crate::policy::PolicyText;
 
 /// A call that has a body.
@@ -107,7 +108,7 @@ pub struct Unread {
 
 impl From<Problem> for Unread {
     fn from(problem: Problem) -> Unread {
-        let body = serde_json::to_string(&problem.view()).expect("a problem has text for keys");
+        let body = String::from_utf8(json::written(&problem.view())).expect("JSON is UTF-8");
         Unread { code: problem.code(), body }
     }
 }

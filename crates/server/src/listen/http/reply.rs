@@ -16,7 +16,8 @@ use super::problem::{Problem, STOPPING};
 use super::refusal;
 use super::view::{DeadlineView, LeasedView, QueueView, ShiftedView};
 use crate::handle::{Handle, Stopped};
-use crate::units::show_instant;
+use crate::json;
+use crate::units::Shown;
 
 /// A command that was taken.
 #[derive(Debug)]
@@ -87,8 +88,8 @@ pub(super) struct RememberedReply {
     /// `remembered`.
     result: &'static str,
     /// Until when it is remembered.
-    #[schema(format = DateTime)]
-    until: String,
+    #[schema(value_type = String, format = DateTime)]
+    until: Shown,
 }
 
 /// A record.
@@ -116,15 +117,15 @@ pub(super) struct LeasedReply {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TouchedReply {
     /// Until when the lease holds now.
-    #[schema(format = DateTime)]
-    leased_until: String,
+    #[schema(value_type = String, format = DateTime)]
+    leased_until: Shown,
 }
 
 /// A queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct QueueReply {
     /// The queue.
-    queue: QueueView,
+    queue: Box<QueueView>,
 }
 
 /// Of a removal of a queue.
@@ -193,7 +194,7 @@ pub(super) fn of(answer: Answer) -> Result<Reply, Problem> {
             status: StatusCode::ACCEPTED,
             body: ReplyBody::Remembered(RememberedReply {
                 result: "remembered",
-                until: show_instant(until),
+                until: Shown(until),
             }),
         },
         Answer::Deadline(deadline) | Answer::VerdictTaken(deadline) => {
@@ -202,9 +203,11 @@ pub(super) fn of(answer: Answer) -> Result<Reply, Problem> {
         Answer::Erased => Reply::ok(ReplyBody::Erased(ErasedReply { erased: true })),
         Answer::Leased(deliveries) => Reply::leased(deliveries),
         Answer::Touched { leased_until } => {
-            Reply::ok(ReplyBody::Touched(TouchedReply { leased_until: show_instant(leased_until) }))
+            Reply::ok(ReplyBody::Touched(TouchedReply { leased_until: Shown(leased_until) }))
         }
-        Answer::Queue(queue) => Reply::ok(ReplyBody::Queue(QueueReply { queue: (*queue).into() })),
+        Answer::Queue(queue) => {
+            Reply::ok(ReplyBody::Queue(QueueReply { queue: Box::new((*queue).into()) }))
+        }
         Answer::QueueDeleted => {
             Reply::ok(ReplyBody::QueueDeleted(QueueDeletedReply { deleted: true }))
         }
@@ -237,8 +240,7 @@ impl IntoResponse for Reply {
 
 /// A body of JSON.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    let bytes = serde_json::to_vec(body).expect("what is shown has text for keys");
-    let mut response = (status, Body::from(bytes)).into_response();
+    let mut response = (status, Body::from(json::written(body))).into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -166,7 +166,7 @@ pub(super) async fn read(handle: &Handle) -> Result<(ClockView, Vec<Queue>), Pro
     get, path = "/v1/stats", operation_id = "stats", tag = "stats",
     responses((status = 200, description = "All queues", body = StatsReply))
 )]
-pub(super) async fn all(State(api): State<Api>) -> Result<Response, Problem> {
+pub(super) async fn all(api: Api) -> Result<Response, Problem> {
     let (clock, queues) = read(&api.handle).await?;
     let reply = StatsReply {
         now: show_instant(clock.now),
@@ -185,10 +185,7 @@ pub(super) async fn all(State(api): State<Api>) -> Result<Response, Problem> {
         (status = 404, description = "`unknown_queue`"),
     )
 )]
-pub(super) async fn one(
-    State(api): State<Api>,
-    InQueue { queue }: InQueue,
-) -> Result<Response, Problem> {
+pub(super) async fn one(api: Api, InQueue { queue }: InQueue) -> Result<Response, Problem> {
     let commands = vec![Command::GetClock, Command::GetQueue(queue)];
     let answers = api.handle.ask_all(commands).await?;
     match <[Answer; 2]>::try_from(answers) {

@@ -5,6 +5,7 @@
 //! payload leaves byte for byte as it came. Nothing here decides anything.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -12,23 +13,27 @@ use duly_engine::answer::{
     ClockView as Clock, GuardReason, Held, Leased, QueueView as Queue, ShiftView, Totals,
 };
 use duly_engine::deadline::{Deadline, Delivery, Event, Payload, PayloadAt, PayloadKind, What};
+use duly_engine::id::{DeliveryId, Key, Outcome, QueueName};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::json::{Text, Verbatim};
 use crate::policy::PolicyText;
-use crate::units::show_instant;
+use crate::units::Shown;
 
 /// One deadline, one generation.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Deadline)]
 pub(super) struct DeadlineView {
     /// Its queue.
-    queue: String,
+    #[schema(value_type = String)]
+    queue: Text<QueueName>,
     /// The caller's name for it.
-    key: String,
+    #[schema(value_type = String)]
+    key: Text<Key>,
     /// Its number, as text.
-    id: String,
+    #[schema(value_type = String)]
+    id: Text<u64>,
     /// Which life of it this is.
     #[schema(format = Int64)]
     generation: u32,
@@ -36,11 +41,11 @@ pub(super) struct DeadlineView {
     #[schema(pattern = "^(pending|settled|lapsed)$")]
     state: &'static str,
     /// When it is due.
-    #[schema(format = DateTime)]
-    due: String,
+    #[schema(value_type = String, format = DateTime)]
+    due: Shown,
     /// When this generation was scheduled.
-    #[schema(format = DateTime)]
-    created_at: String,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Shown,
     /// Smaller is handed out first.
     #[schema(format = Int64)]
     priority: u32,
@@ -48,19 +53,20 @@ pub(super) struct DeadlineView {
     payload: PayloadView,
     /// The clock stands still until then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    frozen_until: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    frozen_until: Option<Shown>,
     /// How it was settled.
     #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<String>,
+    #[schema(value_type = Option<String>)]
+    outcome: Option<Text<Outcome>>,
     /// When it was settled.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    settled_at: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    settled_at: Option<Shown>,
     /// When it lapsed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    lapsed_at: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    lapsed_at: Option<Shown>,
     /// The duty that came of the lapse.
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<DeliveryView>,
@@ -74,7 +80,7 @@ pub(super) struct DeadlineView {
 pub(super) struct PayloadView {
     /// Any JSON value; `null` when there is none.
     #[schema(value_type = Option<Object>)]
-    payload: Option<Box<RawValue>>,
+    payload: Option<Verbatim>,
     /// Bytes that came by another protocol, in base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
@@ -88,26 +94,28 @@ pub(super) struct PayloadView {
 #[schema(as = Delivery)]
 pub(super) struct DeliveryView {
     /// The same in every attempt.
-    id: String,
+    #[schema(value_type = String)]
+    id: Text<DeliveryId>,
     /// How far it has come.
     #[schema(pattern = "^(ready|leased|done|superseded|dead)$")]
     state: &'static str,
     /// Attempts begun so far.
     attempts: u32,
     /// What the last failed attempt said.
-    last_error: Option<String>,
+    #[schema(value_type = Option<String>)]
+    last_error: Option<Text<Arc<str>>>,
     /// The earliest time of the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    next_attempt_at: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_attempt_at: Option<Shown>,
     /// Until when the present lease holds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    leased_until: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    leased_until: Option<Shown>,
     /// When it became done, superseded or dead.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    finished_at: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished_at: Option<Shown>,
 }
 
 /// One line of a timeline; which other fields there are depends on `what`.
@@ -115,32 +123,34 @@ pub(super) struct DeliveryView {
 #[schema(as = Event)]
 pub(super) struct EventView {
     /// When.
-    #[schema(format = DateTime)]
-    at: String,
+    #[schema(value_type = String, format = DateTime)]
+    at: Shown,
     /// What: `scheduled`, `extended`, `shifted`, `frozen`, `settled`, `lapsed`, `leased`, `retried`,
     /// `done`, `superseded`, `dead` or `revived`.
     what: &'static str,
     /// The due time it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    due: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    due: Option<Shown>,
     /// When the freeze ends.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    until: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Shown>,
     /// How it was settled.
     #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<String>,
+    #[schema(value_type = Option<String>)]
+    outcome: Option<Text<Outcome>>,
     /// The number of the attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
     /// What the attempt said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    #[schema(value_type = Option<String>)]
+    error: Option<Text<Arc<str>>>,
     /// The earliest time of the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    next_attempt_at: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_attempt_at: Option<Shown>,
 }
 
 /// One delivery in the hands of a worker.
@@ -148,24 +158,28 @@ pub(super) struct EventView {
 #[schema(as = Leased)]
 pub(super) struct LeasedView {
     /// The same in every attempt.
-    id: String,
+    #[schema(value_type = String)]
+    id: Text<DeliveryId>,
     /// The hold: the verdict needs it.
-    token: String,
+    #[schema(value_type = String)]
+    token: Text<u64>,
     /// Its queue.
-    queue: String,
+    #[schema(value_type = String)]
+    queue: Text<QueueName>,
     /// Its key.
-    key: String,
+    #[schema(value_type = String)]
+    key: Text<Key>,
     /// When it was due.
-    #[schema(format = DateTime)]
-    due: String,
+    #[schema(value_type = String, format = DateTime)]
+    due: Shown,
     /// When it lapsed.
-    #[schema(format = DateTime)]
-    lapsed_at: String,
+    #[schema(value_type = String, format = DateTime)]
+    lapsed_at: Shown,
     /// The number of this attempt, from 1.
     attempt: u32,
     /// Until when the lease holds.
-    #[schema(format = DateTime)]
-    leased_until: String,
+    #[schema(value_type = String, format = DateTime)]
+    leased_until: Shown,
     #[serde(flatten)]
     payload: PayloadView,
 }
@@ -188,8 +202,8 @@ pub(super) struct QueueView {
     /// Lapses wait.
     lapse_paused: bool,
     /// When a worker last leased from it.
-    #[schema(format = DateTime)]
-    last_leased_at: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_leased_at: Option<Shown>,
     /// The last shift, while it is under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     shift: Option<ShiftedView>,
@@ -214,8 +228,8 @@ pub(super) struct HeldView {
     /// Given up.
     dead: u64,
     /// Due time of the earliest one that waits to be handed out.
-    #[schema(format = DateTime)]
-    oldest_waiting: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    oldest_waiting: Option<Shown>,
 }
 
 /// Counts that never go down.
@@ -259,18 +273,18 @@ pub(super) struct ShiftedView {
 #[schema(as = Clock)]
 pub(super) struct ClockView {
     /// Journal time: what decides.
-    #[schema(format = DateTime)]
-    now: String,
+    #[schema(value_type = String, format = DateTime)]
+    now: Shown,
     /// What the wall clock says.
-    #[schema(format = DateTime)]
-    wall: String,
+    #[schema(value_type = String, format = DateTime)]
+    wall: Shown,
     /// Moved by hand (`--clock manual`)?
     manual: bool,
     /// Why lapsing is withheld; `null` while the clock is trusted.
     guard: Option<&'static str>,
     /// Deadlines overdue at the last start lapse no earlier.
-    #[schema(format = DateTime)]
-    recovery_until: String,
+    #[schema(value_type = String, format = DateTime)]
+    recovery_until: Shown,
     /// More is due than could be done at once; it is being caught up with.
     behind: bool,
 }
@@ -278,19 +292,19 @@ pub(super) struct ClockView {
 impl From<Deadline> for DeadlineView {
     fn from(deadline: Deadline) -> DeadlineView {
         DeadlineView {
-            queue: deadline.queue.to_string(),
-            key: deadline.key.to_string(),
-            id: deadline.id.0.to_string(),
+            queue: Text(deadline.queue),
+            key: Text(deadline.key),
+            id: Text(deadline.id.0),
             generation: deadline.generation.0,
             state: deadline.state.word(),
-            due: show_instant(deadline.due),
-            created_at: show_instant(deadline.created_at),
+            due: Shown(deadline.due),
+            created_at: Shown(deadline.created_at),
             priority: deadline.priority,
             payload: deadline.payload.into(),
-            frozen_until: deadline.frozen_until.map(show_instant),
-            outcome: deadline.outcome.map(|outcome| outcome.to_string()),
-            settled_at: deadline.settled_at.map(show_instant),
-            lapsed_at: deadline.lapsed_at.map(show_instant),
+            frozen_until: deadline.frozen_until.map(Shown),
+            outcome: deadline.outcome.map(Text),
+            settled_at: deadline.settled_at.map(Shown),
+            lapsed_at: deadline.lapsed_at.map(Shown),
             delivery: deadline.delivery.map(DeliveryView::from),
             timeline: deadline.timeline.into_iter().map(EventView::from).collect(),
         }
@@ -310,15 +324,11 @@ impl From<PayloadAt> for PayloadView {
 
 impl From<Payload> for PayloadView {
     fn from(payload: Payload) -> PayloadView {
-        let json = match payload.kind {
-            PayloadKind::Json => std::str::from_utf8(&payload.bytes)
-                .ok()
-                .and_then(|text| RawValue::from_string(text.to_owned()).ok()),
-            PayloadKind::Bytes => None,
-        };
-        match json {
-            Some(json) => PayloadView { payload: Some(json), ..PayloadView::default() },
-            None => PayloadView {
+        match payload.kind {
+            PayloadKind::Json => {
+                PayloadView { payload: Some(Verbatim(payload.bytes)), ..PayloadView::default() }
+            }
+            PayloadKind::Bytes => PayloadView {
                 payload_base64: Some(BASE64_STANDARD.encode(&payload.bytes)),
                 ..PayloadView::default()
             },
@@ -329,34 +339,33 @@ impl From<Payload> for PayloadView {
 impl From<Delivery> for DeliveryView {
     fn from(delivery: Delivery) -> DeliveryView {
         DeliveryView {
-            id: delivery.id.to_string(),
+            id: Text(delivery.id),
             state: delivery.state.word(),
             attempts: delivery.attempts,
-            last_error: delivery.last_error.map(|error| error.to_string()),
-            next_attempt_at: delivery.next_attempt_at.map(show_instant),
-            leased_until: delivery.leased_until.map(show_instant),
-            finished_at: delivery.finished_at.map(show_instant),
+            last_error: delivery.last_error.map(Text),
+            next_attempt_at: delivery.next_attempt_at.map(Shown),
+            leased_until: delivery.leased_until.map(Shown),
+            finished_at: delivery.finished_at.map(Shown),
         }
     }
 }
 
 impl From<Event> for EventView {
     fn from(event: Event) -> EventView {
-        let bare =
-            EventView { at: show_instant(event.at), what: event.what.word(), ..Default::default() };
+        let bare = EventView { at: Shown(event.at), what: event.what.word(), ..Default::default() };
         match event.what {
             What::Scheduled { due } | What::Extended { due } | What::Shifted { due } => {
-                EventView { due: Some(show_instant(due)), ..bare }
+                EventView { due: Some(Shown(due)), ..bare }
             }
-            What::Frozen { until } => EventView { until: Some(show_instant(until)), ..bare },
-            What::Settled { outcome } => EventView { outcome: Some(outcome.to_string()), ..bare },
+            What::Frozen { until } => EventView { until: Some(Shown(until)), ..bare },
+            What::Settled { outcome } => EventView { outcome: Some(Text(outcome)), ..bare },
             What::Leased { attempt } => EventView { attempt: Some(attempt), ..bare },
             What::Retried { error, next_attempt_at } => EventView {
-                error: Some(error.to_string()),
-                next_attempt_at: Some(show_instant(next_attempt_at)),
+                error: Some(Text(error)),
+                next_attempt_at: Some(Shown(next_attempt_at)),
                 ..bare
             },
-            What::Dead { error } => EventView { error: Some(error.to_string()), ..bare },
+            What::Dead { error } => EventView { error: Some(Text(error)), ..bare },
             What::Lapsed | What::Done | What::Superseded | What::Revived => bare,
         }
     }
@@ -365,14 +374,14 @@ impl From<Event> for EventView {
 impl From<Leased> for LeasedView {
     fn from(leased: Leased) -> LeasedView {
         LeasedView {
-            id: leased.id.to_string(),
-            token: leased.token.0.to_string(),
-            queue: leased.queue.to_string(),
-            key: leased.key.to_string(),
-            due: show_instant(leased.due),
-            lapsed_at: show_instant(leased.lapsed_at),
+            id: Text(leased.id),
+            token: Text(leased.token.0),
+            queue: Text(leased.queue),
+            key: Text(leased.key),
+            due: Shown(leased.due),
+            lapsed_at: Shown(leased.lapsed_at),
             attempt: leased.attempt,
-            leased_until: show_instant(leased.leased_until),
+            leased_until: Shown(leased.leased_until),
             payload: leased.payload.into(),
         }
     }
@@ -388,7 +397,7 @@ impl QueueView {
             declared: queue.declared,
             paused: queue.paused,
             lapse_paused: queue.lapse_paused,
-            last_leased_at: queue.last_leased_at.map(show_instant),
+            last_leased_at: queue.last_leased_at.map(Shown),
             shift: queue.shift.map(ShiftedView::from),
             now: queue.now.into(),
             total: queue.total.into(),
@@ -411,7 +420,7 @@ impl From<Held> for HeldView {
             ready: held.ready,
             leased: held.leased,
             dead: held.dead,
-            oldest_waiting: held.oldest_waiting.map(show_instant),
+            oldest_waiting: held.oldest_waiting.map(Shown),
         }
     }
 }
@@ -447,11 +456,11 @@ impl ClockView {
     /// The clock, and whether it is moved by hand.
     pub(super) fn new(clock: Clock, manual: bool) -> ClockView {
         ClockView {
-            now: show_instant(clock.now),
-            wall: show_instant(clock.wall),
+            now: Shown(clock.now),
+            wall: Shown(clock.wall),
             manual,
             guard: clock.guard.map(GuardReason::word),
-            recovery_until: show_instant(clock.recovery_until),
+            recovery_until: Shown(clock.recovery_until),
             behind: clock.behind,
         }
     }

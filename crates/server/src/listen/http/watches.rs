@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use duly_engine::id::QueueName;
@@ -432,7 +431,7 @@ fn signed(at: Time, due: Time) -> i64 {
     get, path = "/v1/watches", operation_id = "list_watches", tag = "watches",
     responses((status = 200, description = "All watches", body = WatchesReply))
 )]
-pub(super) async fn all(State(api): State<Api>) -> Response {
+pub(super) async fn all(api: Api) -> Response {
     let watches = api.metrics.watches().all();
     let watches = watches.iter().map(|(name, figures)| WatchView::of(name, figures)).collect();
     json(StatusCode::OK, &WatchesReply { watches })
@@ -447,10 +446,7 @@ pub(super) async fn all(State(api): State<Api>) -> Response {
         (status = 404, description = "`unknown_watch`"),
     )
 )]
-pub(super) async fn one(
-    State(api): State<Api>,
-    InWatch { watch }: InWatch,
-) -> Result<Response, Problem> {
+pub(super) async fn one(api: Api, InWatch { watch }: InWatch) -> Result<Response, Problem> {
     let desk = api.settings.desks.desk(&watch).ok_or_else(|| Problem::new(&UNKNOWN_WATCH))?;
     let figures = api.metrics.watches().all().remove(watch.as_str()).unwrap_or_default();
     let observed = api.metrics.watches().observed().remove(watch.as_str());
@@ -476,7 +472,7 @@ pub(super) async fn one(
     )
 )]
 pub(super) async fn reconcile(
-    State(api): State<Api>,
+    api: Api,
     InWatch { watch }: InWatch,
     Json(body): Json<ReconcileBody>,
 ) -> Result<Response, Problem> {

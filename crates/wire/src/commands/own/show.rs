@@ -11,18 +11,17 @@ use duly_engine::time::Time;
 use crate::Writers;
 use crate::reply::Reply;
 
-/// Fields that most things have no more of.
-const USUALLY: usize = 12;
-
 /// A thing with named fields.
 #[derive(Default)]
 pub(super) struct Fields(Vec<(Reply, Reply)>);
 
 impl Fields {
+    /// Room for so many.
+    fn about(fields: usize) -> Fields {
+        Fields(Vec::with_capacity(fields))
+    }
+
     pub(super) fn with(mut self, name: &'static str, value: Reply) -> Fields {
-        if self.0.capacity() == 0 {
-            self.0.reserve(USUALLY);
-        }
         self.0.push((Reply::Word(name), value));
         self
     }
@@ -57,7 +56,7 @@ fn id(id: &impl ToString) -> Reply {
 /// One deadline, one generation.
 pub(super) fn deadline(deadline: Deadline, show: Writers) -> Reply {
     let at = |time: Time| instant(time, show);
-    let fields = Fields::default()
+    let fields = Fields::about(14)
         .with("queue", Reply::text(deadline.queue.as_str()))
         .with("key", Reply::text(deadline.key.as_str()))
         .with("id", id(&deadline.id.0))
@@ -90,7 +89,7 @@ fn payload(fields: Fields, payload: PayloadAt) -> Fields {
 
 fn delivery(delivery: &Delivery, show: Writers) -> Reply {
     let at = |time: Time| instant(time, show);
-    Fields::default()
+    Fields::about(5)
         .with("id", id(&delivery.id))
         .with("state", Reply::Word(delivery.state.word()))
         .with("attempts", number(delivery.attempts.into()))
@@ -104,7 +103,7 @@ fn delivery(delivery: &Delivery, show: Writers) -> Reply {
 fn event(event: Event, show: Writers) -> Reply {
     let at = |time: Time| instant(time, show);
     let fields =
-        Fields::default().with("at", at(event.at)).with("what", Reply::Word(event.what.word()));
+        Fields::about(4).with("at", at(event.at)).with("what", Reply::Word(event.what.word()));
     let fields = match event.what {
         What::Scheduled { due } | What::Extended { due } | What::Shifted { due } => {
             fields.with("due", at(due))
@@ -124,7 +123,7 @@ fn event(event: Event, show: Writers) -> Reply {
 /// One delivery in the hands of a worker.
 pub(super) fn leased(leased: Leased, show: Writers) -> Reply {
     let at = |time: Time| instant(time, show);
-    let fields = Fields::default()
+    let fields = Fields::about(9)
         .with("id", id(&leased.id))
         .with("token", id(&leased.token.0))
         .with("queue", Reply::text(leased.queue.as_str()))

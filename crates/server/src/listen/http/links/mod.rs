@@ -213,10 +213,7 @@ pub(super) enum LinkedView {
         (status = 409, description = "`other_generation`"),
     )
 )]
-pub(super) async fn make(
-    State(api): State<Api>,
-    Json(body): Json<LinkBody>,
-) -> Result<Response, Problem> {
+pub(super) async fn make(api: Api, Json(body): Json<LinkBody>) -> Result<Response, Problem> {
     let LinkWanted { at, ttl, generation, show_outcome } = body.meant()?;
     let links = &api.window.links;
     let (deadline, now) = look(&links.handle, &at).await?;
