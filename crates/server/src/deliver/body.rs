@@ -9,10 +9,11 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use duly_engine::deadline::PayloadKind;
 use duly_engine::id::DeliveryId;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::deliver::Delivery;
-use crate::json::{self, Text, Verbatim};
+use crate::json::{self, Text};
 use crate::units::Shown;
 
 /// An event in the form of Standard Webhooks.
@@ -34,14 +35,14 @@ struct Lapse<'a> {
     late_ms: u64,
     attempt: u32,
     #[serde(flatten)]
-    payload: Carried,
+    payload: Carried<'a>,
 }
 
 /// A payload, as JSON or as bytes.
 #[derive(Serialize)]
-enum Carried {
+enum Carried<'a> {
     #[serde(rename = "payload")]
-    Json(Option<Verbatim>),
+    Json(Option<&'a RawValue>),
     #[serde(rename = "payload_base64")]
     Base64(String),
 }
@@ -84,12 +85,11 @@ fn lapse(delivery: &Delivery) -> Lapse<'_> {
     }
 }
 
-fn carried(delivery: &Delivery) -> Carried {
-    match &delivery.payload {
-        None => Carried::Json(None),
-        Some(payload) => match payload.kind {
-            PayloadKind::Json => Carried::Json(Some(Verbatim(payload.bytes.clone()))),
-            PayloadKind::Bytes => Carried::Base64(STANDARD.encode(&payload.bytes)),
-        },
+fn carried(delivery: &Delivery) -> Carried<'_> {
+    let Some(payload) = &delivery.payload else { return Carried::Json(None) };
+    // Read once more before it goes to a stranger: it must not break what is around it.
+    match (payload.kind, serde_json::from_slice(&payload.bytes)) {
+        (PayloadKind::Json, Ok(raw)) => Carried::Json(Some(raw)),
+        _ => Carried::Base64(STANDARD.encode(&payload.bytes)),
     }
 }

@@ -137,7 +137,7 @@ fn instants_are_shown_in_utc_with_milliseconds() {
     // As the library shows it, from 1970 to the last year it knows.
     let printer = DateTimePrinter::new().precision(Some(3));
     for number in 0..20_000_i64 {
-        let millis = number * 12_671_413_517 + number * number % 1_000;
+        let millis = number * 12_670_000_013 + number * number % 1_000;
         let stamp = Timestamp::from_millisecond(millis).expect("it is before the year 10000");
         let time = Time::from_millis(u64::try_from(millis).expect("it is after 1970"));
         assert_eq!(show_instant(time), printer.timestamp_to_string(&stamp));

@@ -23,7 +23,8 @@ pub(super) const LEFTOVERS: [&str; 3] =
     [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
 
 /// Modules that everybody above may use; among themselves they keep to the table.
-pub(super) const GROUND: [&str; 6] = ["clock", "config", "log", "metrics", "policy", "units"];
+pub(super) const GROUND: [&str; 7] =
+    ["clock", "config", "json", "log", "metrics", "policy", "units"];
 
 /// For each module at the root of the server: what it may import besides itself and the ground.
 ///
@@ -31,7 +32,7 @@ pub(super) const GROUND: [&str; 6] = ["clock", "config", "log", "metrics", "poli
 /// driver, everybody else asks through `Handle`. The command line starts the server or the demonstration
 /// and otherwise speaks HTTP through `client`, as the demonstration shop does. A connection to
 /// somebody's database (`database`) knows none of those who ask it.
-pub(super) const SERVER: [(&str, &[&str]); 22] = [
+pub(super) const SERVER: [(&str, &[&str]); 23] = [
     ("main", &["cli"]),
     ("cli", &["run", "demo", "client"]),
     (
@@ -64,6 +65,7 @@ pub(super) const SERVER: [(&str, &[&str]); 22] = [
     ("config", &["policy", "units"]),
     ("log", &["config"]),
     ("metrics", &[]),
+    ("json", &[]),
     ("policy", &["units"]),
     ("units", &[]),
 ];
