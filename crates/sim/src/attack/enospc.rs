@@ -31,7 +31,7 @@ use crate::history::{Asked, IfExists, Told, When};
 /// Cycles of an ordinary run.
 const CYCLES: u64 = 20;
 /// The size of the disk.
-const MEBIBYTES: u64 = 96;
+const MEBIBYTES: u64 = 144;
 /// Questions in one request.
 const TOGETHER: u64 = 200;
 /// More of them than ever fit.
