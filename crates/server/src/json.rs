@@ -1,7 +1,7 @@
 //! JSON as this program writes it.
 //!
 //! A payload is shown as it came, byte for byte. It was read when it came, so it is not read again
-//! each time it leaves; and a name or a number becomes text in the answer itself, not in memory of
+//! each time somebody asks for it; and a name or a number becomes text in the answer itself, not in memory of
 //! its own before. Whoever reads JSON uses `serde_json` as it is.
 
 use std::fmt;

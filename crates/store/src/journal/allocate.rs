@@ -176,6 +176,8 @@ impl Allocator {
     /// Reserves one spare if one is missing.
     pub(super) fn reserve_one(&mut self) -> Result<Progress, Error> {
         if self.pool.count() >= self.reserve + KEPT_FOR_RECOVERY {
+            // Freed segments can fill the reserve of a disk that was full: nobody has asked it since.
+            self.pool.tell_whether_full(false);
             return Ok(Progress::Idle);
         }
         let name = spare_name(self.next_spare);

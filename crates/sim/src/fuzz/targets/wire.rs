@@ -267,8 +267,8 @@ impl Talk {
     /// Remembers what was asked. A lease that comes behind others is asked together with them, and
     /// once more if it then has to wait; one that comes alone waits at once.
     fn asks(&mut self, command: &Command) {
-        let is_again = matches!(command, Command::Lease { .. });
-        if !(is_again && self.asked.last() == Some(command)) {
+        let is_lease = matches!(command, Command::Lease { .. });
+        if !(is_lease && self.asked.last() == Some(command)) {
             self.asked.push(command.clone());
         }
     }
