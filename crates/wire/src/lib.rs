@@ -24,6 +24,7 @@ mod reading;
 mod refusal;
 mod reply;
 mod session;
+mod telling;
 
 pub use commands::names as command_names;
 pub use name::Names;
@@ -76,7 +77,7 @@ pub struct Readers {
 #[derive(Clone, Copy, Debug)]
 pub struct Writers {
     /// An instant.
-    pub instant: fn(Time) -> String,
+    pub instant: fn(Time, &mut Vec<u8>),
     /// A policy, as a document of JSON.
     pub policy: fn(&Policy) -> String,
 }

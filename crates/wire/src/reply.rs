@@ -16,6 +16,16 @@ pub(crate) enum Version {
     Three,
 }
 
+impl Version {
+    /// How a map begins, and how many things it counts for each field.
+    pub(crate) fn map(self) -> (u8, usize) {
+        match self {
+            Version::Two => (b'*', 2),
+            Version::Three => (b'%', 1),
+        }
+    }
+}
+
 /// One thing said.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Reply {
@@ -51,6 +61,8 @@ pub(crate) enum Reply {
     Push(Vec<Reply>),
     /// Several replies to one request.
     Several(Vec<Reply>),
+    /// What is written already, in the version of whoever is told.
+    Written(Vec<u8>),
 }
 
 impl Reply {
@@ -101,7 +113,7 @@ impl Reply {
             Reply::Set(things) => list(out, if is_new { b'~' } else { b'*' }, things, version),
             Reply::Push(things) => list(out, if is_new { b'>' } else { b'*' }, things, version),
             Reply::Map(pairs) => {
-                let (kind, each) = if is_new { (b'%', 1) } else { (b'*', 2) };
+                let (kind, each) = version.map();
                 head(out, kind, length(pairs.len() * each));
                 for (name, thing) in pairs {
                     name.write(version, out);
@@ -109,6 +121,7 @@ impl Reply {
                 }
             }
             Reply::Several(replies) => replies.iter().for_each(|reply| reply.write(version, out)),
+            Reply::Written(bytes) => out.extend_from_slice(bytes),
         }
     }
 }
@@ -120,7 +133,7 @@ fn list(out: &mut Vec<u8>, kind: u8, things: &[Reply], version: Version) {
     }
 }
 
-fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     head(out, b'$', length(bytes.len()));
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
@@ -133,7 +146,7 @@ fn line(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
 }
 
 /// A kind and a number: written without a detour over a text, because every reply has one.
-fn head(out: &mut Vec<u8>, kind: u8, number: i64) {
+pub(crate) fn head(out: &mut Vec<u8>, kind: u8, number: i64) {
     let mut digits = [0; 20];
     let mut rest = number.unsigned_abs();
     let mut at = digits.len();
@@ -153,7 +166,7 @@ fn head(out: &mut Vec<u8>, kind: u8, number: i64) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn length(length: usize) -> i64 {
+pub(crate) fn length(length: usize) -> i64 {
     i64::try_from(length).expect("what is in memory can be counted")
 }
 

@@ -2,6 +2,7 @@
 //! asked before.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io::Write as _;
 use std::sync::Arc;
 
 use duly_engine::answer::Answer;
@@ -150,7 +151,10 @@ fn settings() -> Settings {
             is_json: |_| false,
             policy: |_, _| Err(unsent()),
         },
-        show: Writers { instant: |time| time.millis().to_string(), policy: |_| String::new() },
+        show: Writers {
+            instant: |time, out| write!(out, "{}", time.millis()).expect("memory takes it"),
+            policy: |_| String::new(),
+        },
     }
 }
 

@@ -193,6 +193,11 @@ impl Serialize for Shown {
     }
 }
 
+/// Writes the text of an instant that is [`Shown`].
+pub fn write_instant(time: Time, out: &mut Vec<u8>) {
+    out.extend_from_slice(&Shown(time).bytes());
+}
+
 /// The text of an instant that is [`Shown`].
 pub fn show_instant(time: Time) -> String {
     ascii(&Shown(time).bytes()).to_owned()

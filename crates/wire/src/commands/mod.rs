@@ -30,6 +30,7 @@ use crate::Settings;
 use crate::reading::Words;
 use crate::reply::{Reply, Version};
 use crate::session::{Heard, Listing, Page, Wait};
+use crate::telling::Manner;
 pub(crate) use hear::Ears;
 use table::{Row, TABLE, place};
 
@@ -136,6 +137,11 @@ impl Client {
         let (version, ears) = (Version::default(), Ears::default());
         let (is_in_transaction, name) = (false, Vec::new());
         Client { settings, version, ears, begun: Vec::new(), is_in_transaction, number, name }
+    }
+
+    /// How it is told things.
+    pub(crate) fn manner(&self) -> Manner {
+        Manner { version: self.version, show: self.settings.show }
     }
 
     /// Its number as it is told.

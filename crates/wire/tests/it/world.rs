@@ -226,7 +226,7 @@ fn settings() -> Settings {
             },
         },
         show: Writers {
-            instant: show::time,
+            instant: |time, out| out.extend_from_slice(show::time(time).as_bytes()),
             policy: |policy| format!("{{\"target\":\"{}\"}}", policy.target.word()),
         },
     }

@@ -85,7 +85,7 @@ fn settings(redis: &Redis, tables: BTreeSet<String>) -> Settings {
         score,
         tables,
         read: Readers { span, instant, is_json: payload::is_json, policy: read_policy },
-        show: Writers { instant: units::show_instant, policy: policy::shown },
+        show: Writers { instant: units::write_instant, policy: policy::shown },
     }
 }
 

@@ -321,7 +321,7 @@ fn settings() -> Settings {
                 read.map_err(|policy::Unread { code, why }| Unread { code, why })
             },
         },
-        show: Writers { instant: units::show_instant, policy: policy::shown },
+        show: Writers { instant: units::write_instant, policy: policy::shown },
     }
 }
 

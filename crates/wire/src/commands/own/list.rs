@@ -11,12 +11,11 @@ use duly_engine::time::Time;
 
 use super::options::{Options, bad, text};
 use super::queue;
-use super::show::{self, Fields};
-use crate::Writers;
 use crate::commands::{Client, Next, No};
 use crate::reading::Words;
-use crate::reply::{Reply, Version};
+use crate::reply::Reply;
 use crate::session::{Listing, Page};
+use crate::telling::Manner;
 
 /// Records on a page that names no limit.
 const PAGE: u32 = 100;
@@ -64,24 +63,19 @@ pub(in super::super) fn list(words: &Words<'_>, client: &mut Client) -> Result<N
         after: options.value("CURSOR").map(read_cursor).transpose()?,
         limit: options.number("LIMIT", 1..=LARGEST_PAGE)?.unwrap_or(PAGE) as usize,
     };
-    let (show, version) = (client.settings.show, client.version);
-    Ok(Next::List(listing, Box::new(move |page| told(page, show, version))))
+    let manner = client.manner();
+    Ok(Next::List(listing, Box::new(move |page| told(&page, manner))))
 }
 
-fn told(page: Page, show: Writers, version: Version) -> Reply {
-    let (mut deadlines, mut written, mut next) = (Vec::new(), Vec::new(), page.next);
-    for deadline in page.deadlines {
-        let place = (deadline.due, deadline.id);
-        let told = show::deadline(deadline, show);
-        told.write(version, &mut written);
-        deadlines.push(told);
-        if written.len() >= PAGE_BYTES {
-            next = Some(place);
-            break;
+fn told(page: &Page, manner: Manner) -> Reply {
+    let mut next = page.next;
+    manner.map(|fields| {
+        let told = fields.open("deadlines").list_about(&page.deadlines, PAGE_BYTES);
+        if let Some(last) = told.last().filter(|_| told.len() < page.deadlines.len()) {
+            next = Some((last.due, last.id));
         }
-    }
-    let next = next.map_or(Reply::Nothing, |place| Reply::text(&cursor(place)));
-    Fields::default().with("deadlines", Reply::List(deadlines)).with("next_cursor", next).told()
+        fields.with("next_cursor", next.map(cursor).as_deref());
+    })
 }
 
 fn cursor((due, DeadlineId(id)): (Time, DeadlineId)) -> String {

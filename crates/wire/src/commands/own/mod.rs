@@ -22,14 +22,14 @@ use duly_engine::limits::REMEMBER;
 
 use super::strings::payload;
 use super::{Client, Next, No};
-use crate::Writers;
 use crate::reading::Words;
 use crate::refusal::refused;
 use crate::reply::Reply;
+use crate::telling::{Manner, Telling, Told};
 pub(super) use list::list;
 use options::{Options, bad, missing, text};
 pub(super) use queues::of_queue;
-use show::Fields;
+use show::{Figures, Queue};
 pub(super) use work::{lease, touch, verdict};
 
 /// What is told to who schedules where nobody works.
@@ -53,8 +53,8 @@ fn address(words: &Words<'_>) -> Result<Address, No> {
 
 /// Asks, and tells what came of it.
 fn ask(command: Command, client: &Client) -> Next {
-    let show = client.settings.show;
-    Next::ask(vec![command], move |heard| told(heard.shown(), show))
+    let manner = client.manner();
+    Next::ask(vec![command], move |heard| told(&heard.shown(), manner))
 }
 
 /// `DULY.SCHEDULE queue key [AFTER span | DUE instant] [PAYLOAD value] [PRIORITY number]
@@ -144,16 +144,16 @@ pub(super) fn stats(words: &Words<'_>, client: &mut Client) -> Result<Next, No> 
     }
     let queue = words.get(1).map(queue).transpose()?;
     let figures = queue.map_or(Command::ListQueues, Command::GetQueue);
-    let show = client.settings.show;
+    let manner = client.manner();
     Ok(Next::ask(vec![Command::GetClock, figures], move |heard| {
         let Answer::Clock(clock) = heard.one() else { unreachable!("the clock is never refused") };
-        let told = Fields::default().with("now", show::instant(clock.now, show));
         match heard.one() {
-            Answer::Queue(queue) => told.with("queue", show::figures(&queue, show).told()).told(),
-            Answer::Queues(queues) => {
-                let queues = queues.iter().map(|queue| show::figures(queue, show).told()).collect();
-                told.with("queues", Reply::List(queues)).told()
-            }
+            Answer::Queue(queue) => manner.map(|fields| {
+                fields.with("now", clock.now).with("queue", Figures(&queue));
+            }),
+            Answer::Queues(queues) => manner.map(|fields| {
+                fields.with("now", clock.now).list("queues", queues.iter().map(Figures));
+            }),
             Answer::Refused(refusal) => refused(&refusal),
             other => unreachable!("a look at queues was answered with {other:?}"),
         }
@@ -161,60 +161,56 @@ pub(super) fn stats(words: &Words<'_>, client: &mut Client) -> Result<Next, No> 
 }
 
 /// What came of a command.
-fn told(answer: Answer, show: Writers) -> Reply {
-    let of = |deadline| show::deadline(deadline, show);
-    let fields = Fields::default();
-    match answer {
-        Answer::Scheduled { created, differs, nobody_acts, deadline } => {
-            let differs = differs.into_iter().map(Reply::text).collect::<Vec<_>>();
-            let differs = Some(differs).filter(|differs| !differs.is_empty()).map(Reply::List);
-            let warnings = nobody_acts.then(|| Reply::List(vec![nobody_acts_warning()]));
-            fields
-                .with("created", Reply::Boolean(created))
-                .if_any("differs", differs)
-                .if_any("warnings", warnings)
-                .with("deadline", of(*deadline))
-                .told()
-        }
-        Answer::Settled { result, deadline } => {
-            let acted = match result {
-                SettleResult::TooLate(acted) => Some(Reply::Word(acted.word())),
-                _ => None,
-            };
-            fields
-                .with("result", Reply::Word(result.word()))
-                .if_any("acted", acted)
-                .with("deadline", of(*deadline))
-                .told()
-        }
-        Answer::Remembered { until } => fields
-            .with("result", Reply::Word("remembered"))
-            .with("until", show::instant(until, show))
-            .told(),
-        Answer::Deadline(deadline) | Answer::VerdictTaken(deadline) => {
-            fields.with("deadline", of(*deadline)).told()
-        }
-        Answer::Erased => fields.with("erased", Reply::Boolean(true)).told(),
-        Answer::Leased(leased) => {
-            let deliveries = leased.into_iter().map(|leased| show::leased(leased, show));
-            fields.with("deliveries", Reply::List(deliveries.collect())).told()
-        }
-        Answer::Touched { leased_until } => {
-            fields.with("leased_until", show::instant(leased_until, show)).told()
-        }
-        Answer::Queue(queue) => fields.with("queue", show::queue(&queue, show)).told(),
-        Answer::Queues(queues) => {
-            let queues = queues.iter().map(|queue| show::queue(queue, show)).collect();
-            fields.with("queues", Reply::List(queues)).told()
-        }
-        Answer::QueueDeleted => fields.with("deleted", Reply::Boolean(true)).told(),
-        Answer::Shift(shift) => fields.with("shift", show::shift(shift)).told(),
-        Answer::Refused(refusal) => refused(&refusal),
-        other => unreachable!("nobody here asked for {other:?}"),
+fn told(answer: &Answer, manner: Manner) -> Reply {
+    if let Answer::Refused(refusal) = answer {
+        return refused(refusal);
     }
+    manner.map(|fields| {
+        match answer {
+            Answer::Scheduled { created, differs, nobody_acts, deadline } => {
+                fields.with("created", *created);
+                if !differs.is_empty() {
+                    fields.list("differs", differs.iter().copied());
+                }
+                if *nobody_acts {
+                    fields.list("warnings", [NobodyActs]);
+                }
+                fields.with("deadline", &**deadline)
+            }
+            Answer::Settled { result, deadline } => {
+                let acted = match result {
+                    SettleResult::TooLate(acted) => Some(acted.word()),
+                    _ => None,
+                };
+                let result = fields.with("result", result.word());
+                result.if_any("acted", acted).with("deadline", &**deadline)
+            }
+            Answer::Remembered { until } => {
+                fields.with("result", "remembered").with("until", *until)
+            }
+            Answer::Deadline(deadline) | Answer::VerdictTaken(deadline) => {
+                fields.with("deadline", &**deadline)
+            }
+            Answer::Erased => fields.with("erased", true),
+            Answer::Leased(leased) => fields.list("deliveries", leased),
+            Answer::Touched { leased_until } => fields.with("leased_until", *leased_until),
+            Answer::Queue(queue) => fields.with("queue", Queue(queue)),
+            Answer::Queues(queues) => fields.list("queues", queues.iter().map(Queue)),
+            Answer::QueueDeleted => fields.with("deleted", true),
+            Answer::Shift(shift) => fields.with("shift", *shift),
+            other => unreachable!("nobody here asked for {other:?}"),
+        };
+    })
 }
 
-fn nobody_acts_warning() -> Reply {
-    let (code, hint) = NOBODY_ACTS;
-    Fields::default().with("code", Reply::text(code)).with("hint", Reply::text(hint)).told()
+/// A warning, as over HTTP.
+struct NobodyActs;
+
+impl Told for NobodyActs {
+    fn tell(&self, to: &mut Telling) {
+        let (code, hint) = NOBODY_ACTS;
+        to.map(|fields| {
+            fields.with("code", code).with("hint", hint);
+        });
+    }
 }

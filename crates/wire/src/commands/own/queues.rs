@@ -10,11 +10,11 @@ use duly_engine::id::QueueName;
 use duly_engine::limits::HORIZON;
 
 use super::options::{Options, bad, missing, unread};
-use super::show::{self, Fields};
 use super::{ask, queue};
 use crate::commands::{Client, Next, No};
 use crate::reading::Words;
 use crate::refusal::refused;
+use crate::telling::Manner;
 
 const KNOWN: &[&str] = &["DELETE", "GET", "LIST", "PAUSE", "PUT", "RESUME", "SHIFT"];
 
@@ -68,20 +68,22 @@ fn shift(words: &Words<'_>, client: &Client) -> Result<Next, No> {
         due_to: Some(to),
         ..Filter::default()
     };
-    Ok(counted(queue, filter, 0, 0))
+    Ok(counted(queue, filter, 0, 0, client.manner()))
 }
 
 /// Counts the next slice of the records that would be moved.
-fn counted(queue: QueueName, filter: Filter, from_slot: u32, before: u64) -> Next {
+fn counted(queue: QueueName, filter: Filter, from_slot: u32, before: u64, manner: Manner) -> Next {
     let (named, which) = (Some(queue.clone()), filter.clone());
     let count = Count { queue: named, from_slot, filter: which, per: HORIZON };
     Next::ask_first(vec![Command::Count(count)], move |heard| match heard.one() {
         Answer::Counted { due, next_slot } => {
             let so_far = before + due.values().sum::<u64>();
             if let Some(slot) = next_slot {
-                return counted(queue, filter, slot, so_far);
+                return counted(queue, filter, slot, so_far, manner);
             }
-            Next::Say(Fields::default().with("would_move", show::number(so_far)).told())
+            Next::Say(manner.map(|fields| {
+                fields.with("would_move", so_far);
+            }))
         }
         Answer::Refused(refusal) => Next::Say(refused(&refusal)),
         other => unreachable!("a count was answered with {other:?}"),

@@ -29,11 +29,11 @@ pub(in super::super) fn lease(words: &Words<'_>, client: &mut Client) -> Result<
         return Err(No(why));
     }
     let wait = Wait { queue: queue(words.at(1))?, max, span: span(&options)?, wait };
-    let show = client.settings.show;
+    let manner = client.manner();
     let taken: Taken = Box::new(move |mut answer, fetch| {
         // However long it is: a delivery that was handed out and not told would wait for nobody.
         answer.payloads_mut().for_each(fetch);
-        Next::Say(told(answer, show))
+        Next::Say(told(&answer, manner))
     });
     Ok(Next::Wait(wait, taken))
 }
