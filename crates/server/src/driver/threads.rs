@@ -60,19 +60,22 @@ const WORTH_A_STEP: usize = 256;
 const LOOK_AT_CLOCK: Duration = Duration::from_millis(500);
 /// How long the archive waits for a full disk or a busy database.
 const ARCHIVE_WAITS: Duration = Duration::from_millis(200);
-/// How long what is final comes together before it is written.
-const ARCHIVE_GATHERS: Duration = Duration::from_millis(100);
-/// So many final records in that time are a rush, which the archive lets pass for so many such times:
-/// it would take processor and disk from those who are waiting for an answer.
-const RUSH: u64 = 1_000;
-const RUSHES: usize = 20;
+/// How long what is final comes together before it is written: [`RESTS`] times as long as the last
+/// transaction took, within these. A sync of the journal waits for one of the archive, so many small ones
+/// delay a lapse less than few large ones do, as long as the disk is fast.
+const ARCHIVE_GATHERS: (Duration, Duration) =
+    (Duration::from_millis(25), Duration::from_millis(100));
+/// So many final records in a millisecond are a rush, which the archive lets pass for so long: it would
+/// take processor and disk from those who are waiting for an answer.
+const RUSH: u128 = 10;
+const RUSH_PASSES: Duration = Duration::from_secs(2);
 /// Niceness of a thread that works behind the others.
 const BEHIND_OTHERS: i32 = 10;
 /// Final records in one transaction of the archive at most.
 const ARCHIVED_TOGETHER: usize = 32_768;
 /// The allocator looks for missing spare segments when it is told to, and at least so often.
 const ALLOCATE_EVERY: Duration = Duration::from_secs(1);
-/// While records come, it rests so many times as long as it has just filled a segment with zeros.
+/// Who uses the disk behind the journal rests so many times as long as it has just used it.
 const RESTS: u32 = 4;
 
 /// What the journal thread hands on.
@@ -467,7 +470,7 @@ fn keep(
 ) {
     let mut sweeping: Option<Retention> = None;
     // What replay found comes first, and has waited long enough.
-    let mut has_more = true;
+    let (mut has_more, mut took) = (true, Duration::ZERO);
     loop {
         let first = match &mut sweeping {
             // Old records go in slices, while there is nothing better to do.
@@ -486,7 +489,7 @@ fn keep(
         let Some(first) = first else { return };
         if !has_more {
             // Nobody waits for it, and few large transactions cost far less than many small ones.
-            gather(vitals);
+            gather(vitals, took);
         }
         let (mut items, mut last_seq) = (Vec::new(), 0);
         let mut next = Some(first);
@@ -502,20 +505,24 @@ fn keep(
             vitals.archived.fetch_max(last_seq, Ordering::AcqRel);
             continue;
         }
+        let begun = crate::clock::stopwatch();
         patiently("write the archive", || archive.apply(&items, last_seq));
+        took = begun.elapsed();
         vitals.archived.fetch_max(last_seq, Ordering::AcqRel);
         // So that what is archived now leaves memory. A driver that has stopped holds none.
         drop(wake.send(Message::Wake));
     }
 }
 
-/// Lets final records come together, longer in a rush.
-fn gather(vitals: &Vitals) {
+/// Lets final records come together, longer in a rush; the last of them took so long to write.
+fn gather(vitals: &Vitals, took: Duration) {
+    let pause = (RESTS * took).clamp(ARCHIVE_GATHERS.0, ARCHIVE_GATHERS.1);
+    let begun = crate::clock::stopwatch();
     let mut seen = vitals.unarchived.load(Ordering::Acquire);
-    for _ in 0..RUSHES {
-        thread::sleep(ARCHIVE_GATHERS);
+    while begun.elapsed() < RUSH_PASSES {
+        thread::sleep(pause);
         let unarchived = vitals.unarchived.load(Ordering::Acquire);
-        if unarchived < seen + RUSH {
+        if u128::from(unarchived.saturating_sub(seen)) < RUSH * pause.as_millis() {
             return;
         }
         seen = unarchived;

@@ -272,3 +272,33 @@ pub(super) fn spare_name(number: u64) -> String {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("nothing panics while it holds this lock")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemoryDisk;
+    use crate::journal::{self, Journal, Options};
+    use crate::{Directory, FreshIdentity};
+
+    #[test]
+    fn freed_segments_that_fill_the_reserve_take_back_that_the_disk_is_full() {
+        let disk = MemoryDisk::new();
+        let identity = FreshIdentity { id: *b"allocate", hash_seed: [7; 16] };
+        let directory = Directory::open(Arc::new(disk.clone()), identity).expect("it is new");
+        let options = Options { segment_bytes: 16 << 10, reserve: 2 };
+        let opened = journal::open(&directory, options, &mut |_| Ok(()));
+        let Journal { mut placer, mut allocator, .. } = opened.expect("the disk is well");
+        let mut until = |allocator: &mut Allocator, last: Progress| {
+            while allocator.tick().expect("a full disk is no fault") != last {}
+            lock(&allocator.pool.ready).is_disk_full
+        };
+        assert!(!until(&mut allocator, Progress::Idle));
+        disk.set_full(true);
+        while placer.roll().is_ok() {}
+        assert!(until(&mut allocator, Progress::Full));
+        while placer.oldest().is_some_and(|oldest| oldest.sealed) {
+            placer.free_oldest();
+        }
+        assert!(!until(&mut allocator, Progress::Idle), "nobody has asked the disk since");
+    }
+}
