@@ -208,3 +208,55 @@ impl Told for duly_engine::queue::Policy {
         (to.manner.show.policy)(self).as_str().tell(to);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(version: Version) -> String {
+        let show = Writers {
+            instant: |time, out| out.extend_from_slice(format!("@{}", time.millis()).as_bytes()),
+            policy: |_| String::new(),
+        };
+        let mut out = Vec::new();
+        let reply = Manner { version, show }.map(|fields| {
+            fields
+                .with("id", Id(7))
+                .if_any("outcome", None::<&str>)
+                .with("due", Time::from_millis(9))
+                .with("last_error", None::<&str>)
+                .list("timeline", ["a", "b"])
+                .map("settled", |outcomes| {
+                    outcomes.with("paid", 3_u64);
+                })
+                .with("gone", true);
+        });
+        reply.write(version, &mut out);
+        String::from_utf8(out).expect("it is text").replace("\r\n", " ")
+    }
+
+    #[test]
+    fn fields_are_counted_when_they_are_there_and_the_count_stands_before_them() {
+        assert_eq!(
+            written(Version::Two),
+            "*12 $2 id $1 7 $3 due $2 @9 $10 last_error $-1 $8 timeline *2 $1 a $1 b $7 settled *2 $4 paid :3 $4 gone :1 "
+        );
+        assert_eq!(
+            written(Version::Three),
+            "%6 $2 id $1 7 $3 due $2 @9 $10 last_error _ $8 timeline *2 $1 a $1 b $7 settled %1 $4 paid :3 $4 gone #t "
+        );
+    }
+
+    #[test]
+    fn a_list_ends_behind_the_thing_with_which_it_is_long_enough() {
+        let show = Writers { instant: |_, _| {}, policy: |_| String::new() };
+        let manner = Manner { version: Version::Two, show };
+        for (bytes, expected) in [(1, 1), (7, 1), (8, 2), (1_000, 3)] {
+            let mut telling = Telling { manner, written: b"+OK\r\n".to_vec() };
+            let told = telling.list_about(&["a", "b", "c"], bytes).len();
+            assert_eq!(told, expected, "{bytes} bytes");
+            let head = format!("+OK\r\n*{told}\r\n$1\r\na\r\n");
+            assert!(telling.written.starts_with(head.as_bytes()));
+        }
+    }
+}

@@ -277,7 +277,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::disk::MemoryDisk;
-    use crate::journal::{self, Journal, Options};
+    use crate::journal::{self, Journal, Kind, Options, Placer};
     use crate::{Directory, FreshIdentity};
 
     #[test]
@@ -287,14 +287,25 @@ mod tests {
         let directory = Directory::open(Arc::new(disk.clone()), identity).expect("it is new");
         let options = Options { segment_bytes: 16 << 10, reserve: 2 };
         let opened = journal::open(&directory, options, &mut |_| Ok(()));
-        let Journal { mut placer, mut allocator, .. } = opened.expect("the disk is well");
-        let mut until = |allocator: &mut Allocator, last: Progress| {
+        let Journal { mut placer, mut writer, mut allocator, .. } = opened.expect("it is new");
+        let until = |allocator: &mut Allocator, last: Progress| {
             while allocator.tick().expect("a full disk is no fault") != last {}
             lock(&allocator.pool.ready).is_disk_full
         };
-        assert!(!until(&mut allocator, Progress::Idle));
+        let mut begin_segment = |placer: &mut Placer| {
+            placer.roll().is_ok_and(|()| {
+                let base = placer.place(Kind::Base, placer.next_seq(), 1, 1_000, vec![0; 64]);
+                writer.write(base).expect("reserved space can be written");
+                writer.sync().expect("reserved space can be written");
+                true
+            })
+        };
+        for _ in 0..options.reserve {
+            assert!(!until(&mut allocator, Progress::Idle));
+            assert!(begin_segment(&mut placer));
+        }
         disk.set_full(true);
-        while placer.roll().is_ok() {}
+        while begin_segment(&mut placer) {}
         assert!(until(&mut allocator, Progress::Full));
         while placer.oldest().is_some_and(|oldest| oldest.sealed) {
             placer.free_oldest();
