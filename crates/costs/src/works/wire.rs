@@ -18,11 +18,12 @@ const SLICE: usize = 2_048;
 /// Requests that arrive together in a pipeline.
 const PIPELINE: usize = 64;
 
-pub(super) const WORKS: [Named; 4] = [
+pub(super) const WORKS: [Named; 5] = [
     named("wire/setex", || Client::begin(1, setex)),
     named("wire/setex, 64 in a pipeline", || Client::begin(PIPELINE, setex)),
     named("wire/get", || Client::begin(1, |key| request(&["GET", key]))),
     named("wire/del", || Client::begin(1, |key| request(&["DEL", key]))),
+    named("wire/show a record", || Client::begin(1, show)),
 ];
 
 const fn named(name: &'static str, begin: fn() -> Box<dyn Work>) -> Named {
@@ -64,6 +65,11 @@ impl Client {
 
 fn setex(key: &str) -> Vec<u8> {
     request(&["SETEX", key, "86400", &"7".repeat(200)])
+}
+
+fn show(name: &str) -> Vec<u8> {
+    let (queue, key) = name.split_once(':').expect("the queue is the prefix");
+    request(&["DULY.GET", queue, key])
 }
 
 fn request(words: &[&str]) -> Vec<u8> {
