@@ -488,7 +488,7 @@ fn keep(
         };
         let Some(first) = first else { return };
         if !has_more {
-            // Nobody waits for it, and few large transactions cost far less than many small ones.
+            // Nobody waits for it, and what comes together shares a transaction and its sync.
             gather(vitals, took);
         }
         let (mut items, mut last_seq) = (Vec::new(), 0);
